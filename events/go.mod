@@ -1,0 +1,3 @@
+module postbus.dev/events
+
+go 1.26.0

@@ -1,0 +1,3 @@
+module postbus.dev/migrations
+
+go 1.26.0

@@ -1,0 +1,3 @@
+module postbus.dev/schemas
+
+go 1.26.0

@@ -1,0 +1,3 @@
+module postbus.dev/services/connectors
+
+go 1.26.0

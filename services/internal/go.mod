@@ -1,0 +1,19 @@
+module postbus.dev/services/internal
+
+go 1.26.0
+
+require (
+	postbus.dev/events v0.0.0
+	postbus.dev/services/connectors v0.0.0
+	postbus.dev/schemas v0.0.0
+	postbus.dev/migrations v0.0.0
+	postbus.dev/deploy/testbed v0.0.0
+)
+
+replace (
+	postbus.dev/events => ../../events
+	postbus.dev/services/connectors => ../../services/connectors
+	postbus.dev/schemas => ../../schemas
+	postbus.dev/migrations => ../../migrations
+	postbus.dev/deploy/testbed => ../../deploy/testbed
+)
