@@ -184,3 +184,80 @@ CREATE TABLE outbox_cursors (
   updated_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (service, stream)
 ) WITH (fillfactor = 50);
+
+-- Partitions of the outbox, a day (UTC) each: those of today and the given
+-- number of days ahead are made where they are missing. Created aside and
+-- attached, which lets writers go on; whoever cannot lock in time tries again.
+CREATE FUNCTION outbox_make_partitions(days integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+SET lock_timeout = '2s'
+SET timezone = 'UTC'
+AS $function$
+DECLARE
+  day date;
+  name text;
+  made integer := 0;
+BEGIN
+  IF days NOT BETWEEN 0 AND 366 THEN
+    RAISE EXCEPTION 'days ahead must be between 0 and 366, not %', days USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  PERFORM pg_advisory_xact_lock(hashtextextended('public.outbox partitions', 0));
+  FOR i IN 0..days LOOP
+    day := now()::date + i;
+    name := 'outbox_' || to_char(day, 'YYYYMMDD');
+    CONTINUE WHEN to_regclass(format('public.%I', name)) IS NOT NULL;
+    EXECUTE format('CREATE TABLE public.%I (LIKE public.outbox INCLUDING ALL)', name);
+    EXECUTE format('ALTER TABLE public.outbox ATTACH PARTITION public.%I FOR VALUES FROM (%L) TO (%L)',
+      name, day::timestamptz, (day + 1)::timestamptz);
+    made := made + 1;
+  END LOOP;
+  RETURN made;
+END
+$function$;
+
+-- Drops the outbox's partitions that ended at least the given number of days
+-- ago, as long as every row in them was sent: a cursor of this very cluster
+-- is at or past it. A row without a cursor was never sent.
+CREATE FUNCTION outbox_drop_partitions(keep_days integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+SET lock_timeout = '500ms'
+SET timezone = 'UTC'
+AS $function$
+DECLARE
+  part record;
+  unsent boolean;
+  dropped integer := 0;
+BEGIN
+  IF keep_days IS NULL OR keep_days < 1 THEN
+    RAISE EXCEPTION 'at least one day must be kept, not %', keep_days USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  PERFORM pg_advisory_xact_lock(hashtextextended('public.outbox partitions', 0));
+  FOR part IN
+    SELECT c.relname AS name
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'public.outbox'::regclass
+      AND (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'TO \(''([^'']+)''\)'))[1]::timestamptz <= (now()::date - keep_days)::timestamptz
+    ORDER BY c.relname
+  LOOP
+    -- From here on nobody adds to it; the check below is therefore final.
+    EXECUTE format('LOCK TABLE public.%I IN SHARE MODE', part.name);
+    EXECUTE format(
+      'SELECT EXISTS (SELECT FROM public.%I o WHERE NOT EXISTS (
+         SELECT FROM public.outbox_cursors c
+         WHERE c.service = o.service AND c.stream = o.stream AND (c.xid, c.id) >= (o.xid, o.id)
+           AND c.system_identifier = (SELECT system_identifier FROM pg_control_system())))', part.name)
+      INTO unsent;
+    CONTINUE WHEN unsent;
+    EXECUTE format('DROP TABLE public.%I', part.name);
+    dropped := dropped + 1;
+  END LOOP;
+  RETURN dropped;
+END
+$function$;
+
+REVOKE ALL ON FUNCTION outbox_make_partitions(integer), outbox_drop_partitions(integer) FROM PUBLIC;
+
+-- An event can be appended from the first moment on.
+SELECT outbox_make_partitions(7);

@@ -1,0 +1,6 @@
+package migrations
+
+import "embed"
+
+//go:embed versions schema.sql
+var embedded embed.FS

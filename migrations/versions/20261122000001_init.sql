@@ -1,0 +1,265 @@
+-- Made from schema.sql by `go run ./cmd/schema init`; do not edit.
+
+-- The desired state of the database. The versioned files beside it lead here;
+-- a test holds the two together. Ids are UUIDv7 unless said otherwise, times
+-- are timestamptz, and invariants that can be a constraint are one.
+
+-- People of an upstream system, each a tenant.
+CREATE TABLE users (
+  id uuid PRIMARY KEY,
+  external_id text NOT NULL UNIQUE CHECK (length(external_id) BETWEEN 1 AND 255), -- the upstream's own id
+  created_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE api_keys (
+  id uuid PRIMARY KEY,
+  user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+  name text NOT NULL DEFAULT '',
+  key_sha256 bytea NOT NULL UNIQUE CHECK (length(key_sha256) = 32),
+  scopes text[] NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  expires_at timestamptz,
+  revoked_at timestamptz,
+  last_used_at timestamptz
+);
+CREATE INDEX api_keys_user ON api_keys (user_id);
+
+CREATE TABLE oauth_accounts (
+  id uuid PRIMARY KEY,
+  user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+  provider text NOT NULL CHECK (length(provider) BETWEEN 1 AND 64),
+  provider_account_id text NOT NULL CHECK (length(provider_account_id) BETWEEN 1 AND 255),
+  username text NOT NULL DEFAULT '',
+  access_token bytea,                       -- sealed; null once shredded
+  refresh_token bytea,                      -- sealed; null where the provider has none
+  token_type text NOT NULL DEFAULT 'bearer',
+  scope text NOT NULL DEFAULT '',
+  expires_at timestamptz,
+  refresh_expires_at timestamptz,
+  metadata jsonb NOT NULL DEFAULT '{}',
+  status text NOT NULL DEFAULT 'active'
+    CHECK (status IN ('active', 'reauth_required', 'disconnecting', 'disconnected')),
+  token_version bigint NOT NULL DEFAULT 1,  -- compare-and-set of the tokens
+  version bigint NOT NULL DEFAULT 1,        -- "sequence" of the account's events
+  refresh_after timestamptz,                -- null: nothing to refresh
+  lease_owner uuid,
+  lease_until timestamptz,
+  send_by timestamptz,                      -- a rotating refresh is armed like a Commit
+  quiet_at timestamptz,
+  failure_count integer NOT NULL DEFAULT 0,
+  failure_class text,
+  failed_at timestamptz,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  updated_at timestamptz NOT NULL DEFAULT now(),
+  UNIQUE (provider, provider_account_id),
+  CONSTRAINT oauth_accounts_active_has_token CHECK (status IN ('disconnecting', 'disconnected') OR access_token IS NOT NULL),
+  CONSTRAINT oauth_accounts_lease CHECK ((lease_owner IS NULL) = (lease_until IS NULL)),
+  CONSTRAINT oauth_accounts_window CHECK ((send_by IS NULL) = (quiet_at IS NULL) AND quiet_at >= send_by)
+) WITH (fillfactor = 85);
+CREATE INDEX oauth_accounts_user_provider ON oauth_accounts (user_id, provider);
+CREATE INDEX oauth_accounts_refresh_after ON oauth_accounts (refresh_after) WHERE refresh_after IS NOT NULL;
+
+-- One row a publish. The id is events.PublishID(event_source, event_id); a
+-- tombstone that a cancel by publish id left knows neither.
+CREATE TABLE publishes (
+  id uuid PRIMARY KEY,
+  event_source text,
+  event_id text,
+  account_id uuid,                          -- no foreign key: history outlives the account
+  user_id uuid,
+  provider text,
+  media_type text,
+  request bytea,                            -- data of publish.requested, byte for byte; blanked when its user is deleted
+  request_sha256 bytea CHECK (length(request_sha256) = 32),
+  content_sha256 bytea CHECK (length(content_sha256) = 32), -- what a reader of the post could compare
+  state text NOT NULL CHECK (state IN ('accepted', 'ready', 'armed', 'unknown', 'confirming', 'unconfirmed',
+                                       'completed', 'failed', 'canceled', 'tombstone')),
+  checkpoint bytea,
+  due_at timestamptz NOT NULL,
+  next_at timestamptz,                      -- when a step may run; null when nothing is left to do
+  expires_at timestamptz NOT NULL,
+  fresh_until timestamptz,                  -- the preparation is good until then
+  attempt integer NOT NULL DEFAULT 0,       -- commits armed so far
+  failures integer NOT NULL DEFAULT 0,      -- retries in a row, for the backoff
+  looks integer NOT NULL DEFAULT 0,         -- read-backs of this attempt, later of the watch
+  armed_at timestamptz,
+  send_by timestamptz,
+  quiet_at timestamptz,
+  unconfirmed_at timestamptz,               -- publish.unconfirmed was emitted; at most once
+  scheduled boolean NOT NULL DEFAULT false, -- publish.scheduled was emitted
+  delay_reason text,                        -- of the last publish.delayed; null when it runs
+  remote_id text,
+  result jsonb,
+  error jsonb,
+  traceparent text NOT NULL DEFAULT '',
+  tracestate text NOT NULL DEFAULT '',
+  step_at timestamptz,                      -- when the last step ended
+  version bigint NOT NULL DEFAULT 1,
+  accepted_at timestamptz NOT NULL DEFAULT now(),
+  ended_at timestamptz,
+  CONSTRAINT publishes_ended CHECK ((state IN ('completed', 'failed', 'canceled', 'tombstone')) = (ended_at IS NOT NULL)),
+  CONSTRAINT publishes_next CHECK (state NOT IN ('accepted', 'ready', 'armed', 'unknown', 'confirming') OR next_at IS NOT NULL),
+  CONSTRAINT publishes_ended_rests CHECK (ended_at IS NULL OR next_at IS NULL),
+  CONSTRAINT publishes_armed CHECK (state NOT IN ('armed', 'unknown', 'confirming', 'unconfirmed')
+    OR (armed_at IS NOT NULL AND send_by IS NOT NULL AND quiet_at IS NOT NULL AND attempt > 0)),
+  CONSTRAINT publishes_quiet CHECK (quiet_at >= send_by),
+  CONSTRAINT publishes_result CHECK ((state = 'completed') = (result IS NOT NULL)),
+  CONSTRAINT publishes_error CHECK (state NOT IN ('failed', 'unconfirmed') OR error IS NOT NULL),
+  CONSTRAINT publishes_works_for CHECK (state IN ('failed', 'canceled', 'tombstone') OR (account_id IS NOT NULL AND provider IS NOT NULL))
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
+CREATE INDEX publishes_account_next ON publishes (account_id, next_at) WHERE next_at IS NOT NULL;
+CREATE UNIQUE INDEX publishes_one_armed ON publishes (account_id) WHERE state IN ('armed', 'unknown');
+CREATE UNIQUE INDEX publishes_remote ON publishes (provider, account_id, remote_id) WHERE remote_id IS NOT NULL;
+CREATE INDEX publishes_user ON publishes (user_id, accepted_at DESC, id DESC);
+CREATE INDEX publishes_ended_at ON publishes (ended_at) WHERE ended_at IS NOT NULL;
+
+-- Append-only: what was tried, for the people who debug it.
+CREATE TABLE publish_attempts (
+  id uuid PRIMARY KEY,
+  publish_id uuid NOT NULL,
+  attempt integer NOT NULL,
+  step text NOT NULL,                       -- prepare, commit, confirm, find, or the proof that came too late
+  call text NOT NULL DEFAULT '',            -- the connector's name of the provider call
+  outcome text NOT NULL,
+  provider_request_id text NOT NULL DEFAULT '',
+  provider_code text NOT NULL DEFAULT '',
+  http_status integer NOT NULL DEFAULT 0,
+  message text NOT NULL DEFAULT '',
+  duration_ms integer NOT NULL DEFAULT 0,
+  at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX publish_attempts_publish ON publish_attempts (publish_id, at);
+
+-- The lease of an account's publishes. While a lane is held and nothing new
+-- came, next_at = until; a lower next_at tells the owner to look again.
+CREATE TABLE account_lanes (
+  account_id uuid PRIMARY KEY,
+  owner uuid,
+  fence bigint NOT NULL DEFAULT 0,
+  until timestamptz,
+  armed uuid,                               -- the one publish that may be at the provider
+  next_at timestamptz,
+  CONSTRAINT account_lanes_held CHECK ((owner IS NULL) = (until IS NULL)),
+  CONSTRAINT account_lanes_held_is_seen CHECK (owner IS NULL OR next_at IS NOT NULL)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
+CREATE INDEX account_lanes_next ON account_lanes (next_at) WHERE next_at IS NOT NULL;
+CREATE INDEX account_lanes_owner ON account_lanes (owner) WHERE owner IS NOT NULL;
+
+-- A closed gate stops what it covers: rate limits, quotas, outages, pauses.
+CREATE TABLE gates (
+  scope text NOT NULL CHECK (scope IN ('all', 'provider', 'client', 'account')),
+  key text NOT NULL,                        -- '' for all, provider, provider/client id, account id
+  reason text NOT NULL,
+  until timestamptz NOT NULL,               -- 'infinity' until a person opens it
+  created_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (scope, key, reason),
+  CONSTRAINT gates_all CHECK ((scope = 'all') = (key = ''))
+);
+
+-- What a fleet shares: calls used in a tenth of the period.
+CREATE TABLE budgets (
+  key text NOT NULL,
+  window_start timestamptz NOT NULL,
+  used bigint NOT NULL CHECK (used >= 0),
+  PRIMARY KEY (key, window_start)
+) WITH (fillfactor = 70);
+
+-- Insert-only. A partition holds a day and is dropped whole.
+CREATE TABLE outbox (
+  id uuid NOT NULL,                         -- the event's id
+  service text NOT NULL,                    -- whose relay sends it
+  stream text NOT NULL,
+  subject text NOT NULL,                    -- NATS subject = event type
+  xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+  event bytea NOT NULL,                     -- the CloudEvent as structured JSON
+  created_at timestamptz NOT NULL DEFAULT now()
+) PARTITION BY RANGE (created_at);
+CREATE INDEX outbox_cursor_order ON outbox (service, xid, id);
+
+CREATE TABLE outbox_cursors (
+  service text NOT NULL,
+  stream text NOT NULL,
+  xid xid8 NOT NULL,
+  id uuid NOT NULL,                         -- the last one sent: everything up to (xid, id) is on the stream
+  stream_seq bigint NOT NULL DEFAULT 0,     -- the stream's sequence of the last ack
+  system_identifier bigint NOT NULL,        -- of the cluster that xid belongs to
+  updated_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (service, stream)
+) WITH (fillfactor = 50);
+
+-- Partitions of the outbox, a day (UTC) each: those of today and the given
+-- number of days ahead are made where they are missing. Created aside and
+-- attached, which lets writers go on; whoever cannot lock in time tries again.
+CREATE FUNCTION outbox_make_partitions(days integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+SET lock_timeout = '2s'
+SET timezone = 'UTC'
+AS $function$
+DECLARE
+  day date;
+  name text;
+  made integer := 0;
+BEGIN
+  IF days NOT BETWEEN 0 AND 366 THEN
+    RAISE EXCEPTION 'days ahead must be between 0 and 366, not %', days USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  PERFORM pg_advisory_xact_lock(hashtextextended('public.outbox partitions', 0));
+  FOR i IN 0..days LOOP
+    day := now()::date + i;
+    name := 'outbox_' || to_char(day, 'YYYYMMDD');
+    CONTINUE WHEN to_regclass(format('public.%I', name)) IS NOT NULL;
+    EXECUTE format('CREATE TABLE public.%I (LIKE public.outbox INCLUDING ALL)', name);
+    EXECUTE format('ALTER TABLE public.outbox ATTACH PARTITION public.%I FOR VALUES FROM (%L) TO (%L)',
+      name, day::timestamptz, (day + 1)::timestamptz);
+    made := made + 1;
+  END LOOP;
+  RETURN made;
+END
+$function$;
+
+-- Drops the outbox's partitions that ended at least the given number of days
+-- ago, as long as every row in them was sent: a cursor of this very cluster
+-- is at or past it. A row without a cursor was never sent.
+CREATE FUNCTION outbox_drop_partitions(keep_days integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+SET lock_timeout = '500ms'
+SET timezone = 'UTC'
+AS $function$
+DECLARE
+  part record;
+  unsent boolean;
+  dropped integer := 0;
+BEGIN
+  IF keep_days IS NULL OR keep_days < 1 THEN
+    RAISE EXCEPTION 'at least one day must be kept, not %', keep_days USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  PERFORM pg_advisory_xact_lock(hashtextextended('public.outbox partitions', 0));
+  FOR part IN
+    SELECT c.relname AS name
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'public.outbox'::regclass
+      AND (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'TO \(''([^'']+)''\)'))[1]::timestamptz <= (now()::date - keep_days)::timestamptz
+    ORDER BY c.relname
+  LOOP
+    -- From here on nobody adds to it; the check below is therefore final.
+    EXECUTE format('LOCK TABLE public.%I IN SHARE MODE', part.name);
+    EXECUTE format(
+      'SELECT EXISTS (SELECT FROM public.%I o WHERE NOT EXISTS (
+         SELECT FROM public.outbox_cursors c
+         WHERE c.service = o.service AND c.stream = o.stream AND (c.xid, c.id) >= (o.xid, o.id)
+           AND c.system_identifier = (SELECT system_identifier FROM pg_control_system())))', part.name)
+      INTO unsent;
+    CONTINUE WHEN unsent;
+    EXECUTE format('DROP TABLE public.%I', part.name);
+    dropped := dropped + 1;
+  END LOOP;
+  RETURN dropped;
+END
+$function$;
+
+REVOKE ALL ON FUNCTION outbox_make_partitions(integer), outbox_drop_partitions(integer) FROM PUBLIC;
+
+-- An event can be appended from the first moment on.
+SELECT outbox_make_partitions(7);
