@@ -110,6 +110,7 @@ CREATE TABLE publishes (
 CREATE INDEX publishes_account_next ON publishes (account_id, next_at) WHERE next_at IS NOT NULL;
 CREATE UNIQUE INDEX publishes_one_armed ON publishes (account_id) WHERE state IN ('armed', 'unknown');
 CREATE UNIQUE INDEX publishes_remote ON publishes (provider, account_id, remote_id) WHERE remote_id IS NOT NULL;
+CREATE INDEX publishes_unconfirmed ON publishes (account_id, content_sha256) WHERE state = 'unconfirmed';
 CREATE INDEX publishes_user ON publishes (user_id, accepted_at DESC, id DESC);
 CREATE INDEX publishes_ended_at ON publishes (ended_at) WHERE ended_at IS NOT NULL;
 
