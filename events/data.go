@@ -146,7 +146,7 @@ func encodeData(v any) ([]byte, error) {
 	}
 	data := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 	var f faults
-	if checkTexts("", data, &f); len(f.list) == 0 {
+	if checkTexts("", data, maxDepth, &f); len(f.list) == 0 {
 		return data, nil
 	}
 	return cleanJSON(data)

@@ -119,9 +119,7 @@ func decodeText(path string, raw []byte, into *string, rule need, f *faults) {
 		return
 	}
 	value, wrong := unquote(raw)
-	for _, w := range wrong {
-		f.add(path, "characters", "%s", w)
-	}
+	f.addAll(path, "characters", wrong)
 	if value == "" && (rule == nonEmpty || rule == requiredNonEmpty) {
 		f.add(path, "minLength", "must not be empty")
 	}
@@ -132,8 +130,8 @@ func decodeText(path string, raw []byte, into *string, rule need, f *faults) {
 
 func decodeInstant(path string, raw []byte, into *time.Time, f *faults) {
 	var s string
-	before := len(f.list) + f.more
-	if decodeText(path, raw, &s, optional, f); len(f.list)+f.more > before {
+	before := f.count()
+	if decodeText(path, raw, &s, optional, f); f.count() > before {
 		return
 	}
 	t, err := parseInstant(s)
@@ -159,48 +157,44 @@ func decodeFree(path string, raw []byte, into *json.RawMessage, f *faults) {
 		f.add(path, "type", "must be an object, not %s", kind(raw))
 		return
 	}
-	before := len(f.list) + f.more
-	if checkTexts(path, raw, f); len(f.list)+f.more == before {
+	before := f.count()
+	if checkTexts(path, raw, maxDepth, f); f.count() == before {
 		*into = append(json.RawMessage(nil), raw...)
 	}
 }
 
+// maxDepth bounds how deep a free object may be nested.
+const maxDepth = 32
+
 // checkTexts reports every text within raw that could not be stored or sent on,
 // and every name that is there twice.
-func checkTexts(path string, raw []byte, f *faults) {
-	switch raw[0] {
-	case '"':
-		if _, wrong := unquote(raw); wrong != nil {
-			for _, w := range wrong {
-				f.add(path, "characters", "%s", w)
-			}
+func checkTexts(path string, raw []byte, depth int, f *faults) {
+	switch {
+	case raw[0] == '"':
+		if !plain(raw) {
+			_, wrong := unquote(raw)
+			f.addAll(path, "characters", wrong)
 		}
-	case '[':
+	case depth == 0 && (raw[0] == '[' || raw[0] == '{'):
+		f.add(path, "depth", "is nested too deeply")
+	case raw[0] == '[':
 		for i, v := range elements(raw) {
-			if nested(v) {
-				checkTexts(pointer(path, strconv.Itoa(i)), v, f)
-			}
+			checkTexts(path+"/"+strconv.Itoa(i), v, depth-1, f)
 		}
-	case '{':
+	case raw[0] == '{':
 		seen := map[string]bool{}
 		for rawName, v := range members(raw) {
 			name, wrong := unquote(rawName)
-			for _, w := range wrong {
-				f.add(pointer(path, name), "characters", "has a name that %s", w)
-			}
+			at := pointer(path, name)
+			f.addAll(at, "characters", wrong)
 			if seen[name] {
-				f.add(pointer(path, name), "duplicate", "is there twice")
+				f.add(at, "duplicate", "is there twice")
 			}
 			seen[name] = true
-			if nested(v) {
-				checkTexts(pointer(path, name), v, f)
-			}
+			checkTexts(at, v, depth-1, f)
 		}
 	}
 }
-
-// nested tells whether a value can hold text.
-func nested(raw []byte) bool { return raw[0] == '"' || raw[0] == '[' || raw[0] == '{' }
 
 // kind names the JSON type of a raw value.
 func kind(raw []byte) string {

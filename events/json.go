@@ -25,11 +25,10 @@ func MarshalJSON(e event.Event) ([]byte, error) {
 		b.WriteByte(separator)
 		separator = ','
 		b.WriteString(`"` + name + `":`)
-		switch typed := extensions[name].(type) {
+		switch extensions[name].(type) {
 		case bool, int32:
 			b.WriteString(value)
 		default:
-			_ = typed
 			writeText(&b, value)
 		}
 	})

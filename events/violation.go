@@ -65,6 +65,14 @@ func (f *faults) add(field, rule, format string, args ...any) {
 	f.list = append(f.list, Violation{Field: field, Rule: rule, Message: fmt.Sprintf(format, args...)})
 }
 
+func (f *faults) addAll(field, rule string, messages []string) {
+	for _, m := range messages {
+		f.add(field, rule, "%s", m)
+	}
+}
+
+func (f *faults) count() int { return len(f.list) + f.more }
+
 // within tells whether the field, or something in it, has a violation.
 func (f *faults) within(field string) bool {
 	for _, v := range f.list {
