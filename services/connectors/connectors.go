@@ -125,8 +125,9 @@ const (
 	// Ready (Prepare only): Commit may run at the due time; the preparation
 	// stays good for Step.FreshFor.
 	Ready
-	// Accepted (Commit only): the provider took the post, publication is not
-	// final yet; Confirm runs after Step.Wait.
+	// Accepted (Commit only): the provider took the post, but publication is not
+	// final or its address not yet read; Confirm runs after Step.Wait. Where the
+	// answer already named the post, Step.Post holds what is known of it.
 	Accepted
 	// Done (Commit and Confirm): the post is live, Step.Post tells where.
 	Done
@@ -138,7 +139,7 @@ type Step struct {
 	Checkpoint Checkpoint    // stored before anything else happens; nil keeps the last one
 	Wait       time.Duration // with Wait and Accepted
 	FreshFor   time.Duration // with Ready
-	Post       *RemotePost   // with Done
+	Post       *RemotePost   // with Done; with Accepted where the answer named it (at least its ID)
 	Call       Call          // the provider call behind the step, for the attempt log
 }
 

@@ -12,7 +12,13 @@ type Kind int
 // The error kinds.
 const (
 	// KindUnknown: the call may have been carried out. Only Find can tell. It is
-	// the zero value: an error nobody classified is treated so after Arm.
+	// the zero value: an error nobody classified is treated so after Arm. With
+	// Scope and Wait set, the scope has to rest besides: should Find prove the
+	// post absent, it is not committed again before that.
+	//
+	// From Prepare it means that a Commit of what is prepared has taken effect
+	// already although its attempt was settled otherwise: nothing may be
+	// committed again, Find tells the outcome.
 	KindUnknown Kind = iota
 	// KindRetry: nothing happened; run the same step again after a backoff, or
 	// after Error.Wait where the provider names one.
@@ -58,7 +64,7 @@ const (
 	ScopeAll      Scope = "all"
 )
 
-// Codes that a publish.failed event and the HTTP API share (DESIGN section 7).
+// Codes that a publish.failed event and the HTTP API share.
 const (
 	CodeMediaRejected     = "MEDIA_REJECTED"
 	CodeMediaUnreachable  = "MEDIA_UNREACHABLE"
