@@ -1,0 +1,134 @@
+package instagram
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"postbus.dev/services/connectors/sandbox/stage"
+)
+
+// Behavior is how the stand-in behaves where no fault is set. Times are the
+// provider's: the sandbox's factor scales them.
+type Behavior struct {
+	// Strict refuses parameters that a call does not have; the provider
+	// ignores them.
+	Strict bool `json:"strict"`
+	// SecondPublish makes a second post when a container is published again;
+	// else the second answer is the first one's id. What the provider does is
+	// not known.
+	SecondPublish bool `json:"secondPublish"`
+	// FirstLook answers IN_PROGRESS to the first read of each container.
+	FirstLook bool `json:"firstLook"`
+	// Alternate switches between the two answer shapes where the provider's
+	// pages disagree, and between the two spellings of an expired token.
+	Alternate bool `json:"alternate"`
+	// PageSize caps the pages of lists, whatever limit asks for; 0 does not.
+	PageSize int `json:"pageSize"`
+	// Quota is quota_total where an account has none of its own.
+	Quota int `json:"quota"`
+	// Containers is how many an account may make in a day.
+	Containers int `json:"containers"`
+
+	Image   Range `json:"image"`   // until a container with an image, or a carousel, is FINISHED
+	Video   Range `json:"video"`   // the same for a video
+	Lag     Range `json:"lag"`     // until a post is in the lists
+	Publish Range `json:"publish"` // between the call's arrival and the post
+
+	Foreign Foreign `json:"foreign"`
+}
+
+// Range is a span of time from which one is drawn.
+type Range struct {
+	From stage.Duration `json:"from"`
+	To   stage.Duration `json:"to"`
+}
+
+// Foreign says how often others post the same caption to an account (a person
+// in the app, another tool), per publish call.
+type Foreign struct {
+	Before float64 `json:"before"` // probability of one up to an hour before the container is made
+	After  float64 `json:"after"`  // probability of one at about the time of the publish call
+}
+
+func seconds(from, to int) Range {
+	return Range{stage.Duration(time.Duration(from) * time.Second), stage.Duration(time.Duration(to) * time.Second)}
+}
+
+// Faithful behaves as the documentation says, with the kinder choice where it
+// says nothing.
+func Faithful() Behavior {
+	return Behavior{
+		Quota: 100, Containers: 400,
+		Image: seconds(1, 5), Video: seconds(10, 60), Publish: seconds(0, 1),
+	}
+}
+
+// Hostile behaves as documented too, with the worst choice where the
+// documentation says nothing.
+func Hostile() Behavior {
+	b := Faithful()
+	b.Strict, b.SecondPublish, b.FirstLook, b.Alternate = true, true, true, true
+	b.PageSize = 3
+	b.Lag, b.Publish = seconds(0, 30), seconds(0, 2)
+	b.Foreign = Foreign{Before: 0.5, After: 0.05}
+	return b
+}
+
+// For returns Hostile or Faithful.
+func For(hostile bool) Behavior {
+	if hostile {
+		return Hostile()
+	}
+	return Faithful()
+}
+
+func (b Behavior) check() error {
+	for _, r := range []Range{b.Image, b.Video, b.Lag, b.Publish} {
+		if r.From < 0 || r.To < r.From {
+			return errors.New("a range must go from a time to a later one")
+		}
+	}
+	if b.PageSize < 0 || b.Quota <= 0 || b.Containers <= 0 {
+		return errors.New("page size cannot be negative, quota and containers must be positive")
+	}
+	return nil
+}
+
+// Behavior returns the present behavior.
+func (ig *Instagram) Behavior() any {
+	ig.mu.Lock()
+	defer ig.mu.Unlock()
+	return ig.behavior
+}
+
+// Tune changes the fields that the JSON object names.
+func (ig *Instagram) Tune(data []byte) error {
+	ig.mu.Lock()
+	defer ig.mu.Unlock()
+	b := ig.behavior
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&b); err != nil {
+		return fmt.Errorf("read behavior: %w", err)
+	}
+	if err := b.check(); err != nil {
+		return err
+	}
+	ig.behavior = b
+	return nil
+}
+
+func (ig *Instagram) draw(r Range) time.Duration {
+	return ig.st.Between(time.Duration(r.From), time.Duration(r.To))
+}
+
+// linger is the time that the provider takes to publish.
+func (ig *Instagram) linger() {
+	ig.mu.Lock()
+	d := ig.draw(ig.behavior.Publish)
+	ig.mu.Unlock()
+	time.Sleep(d)
+}

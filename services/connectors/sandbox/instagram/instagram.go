@@ -1,0 +1,184 @@
+// Package instagram is a stand-in for the Instagram API with Instagram Login:
+// the content publishing endpoints, the reads around them and the token
+// endpoints, as Meta documents them and as they are seen to behave. It never
+// fetches a media URL, so any URL works offline.
+//
+// Every path is served with a version (/v25.0/...) and without.
+package instagram
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"postbus.dev/services/connectors/sandbox/stage"
+)
+
+// Name is the provider's name.
+const Name = "instagram"
+
+// The names of the calls, as faults and the call log use them.
+const (
+	CallCreate     = "container_create"
+	CallContainer  = "container_read"
+	CallPublish    = "media_publish"
+	CallMedia      = "media_read"
+	CallList       = "media_list"
+	CallStories    = "stories_list"
+	CallLimit      = "publishing_limit"
+	CallMe         = "me"
+	CallCode       = "token_code"
+	CallExchange   = "token_exchange"
+	CallRefresh    = "token_refresh"
+	CallDisconnect = "permissions_delete"
+)
+
+// Instagram is the stand-in.
+type Instagram struct {
+	st *stage.Stage
+
+	mu         sync.Mutex
+	behavior   Behavior
+	containers map[string]*container
+	order      []string // container ids, oldest first, to forget the oldest
+	media      map[string]*media
+	users      map[string]*user
+	turn       int // alternates the answer shapes
+}
+
+// user is what the stand-in keeps of one account.
+type user struct {
+	feed         []*media // by time, oldest first
+	stories      []*media
+	published    []time.Time // within the rolling window
+	created      []time.Time // containers, within the rolling window
+	calls        int
+	callsSince   time.Time
+	blockedUntil time.Time
+}
+
+// keepContainers bounds the memory of a long run.
+const keepContainers = 200_000
+
+var (
+	_ stage.Provider = (*Instagram)(nil)
+	_ stage.Tunable  = (*Instagram)(nil)
+	_ stage.Planter  = (*Instagram)(nil)
+)
+
+// New makes the stand-in.
+func New(st *stage.Stage, b Behavior) *Instagram {
+	return &Instagram{
+		st: st, behavior: b,
+		containers: map[string]*container{}, media: map[string]*media{}, users: map[string]*user{},
+	}
+}
+
+// Name returns "instagram".
+func (ig *Instagram) Name() string { return Name }
+
+// Handler serves the Graph API and the token endpoints.
+func (ig *Instagram) Handler() http.Handler { return http.HandlerFunc(ig.serve) }
+
+func (ig *Instagram) serve(w http.ResponseWriter, r *http.Request) {
+	c, err := ig.read(w, r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	ig.st.Play(w, r, stage.Act{
+		Provider: Name, Call: c.name, Account: c.account.ID, Params: c.params.names(), Unknown: c.params.unknown(c.name),
+		Do: func(n int64) stage.Answer {
+			c.n = n
+			return ig.answer(c)
+		},
+	})
+}
+
+// answer checks what every call needs and carries it out.
+func (ig *Instagram) answer(c *call) stage.Answer {
+	if c.op == nil {
+		return ig.fail(c, errUnsupported(c.method, c.path))
+	}
+	if e := ig.admit(c); e != nil {
+		return ig.fail(c, e)
+	}
+	if c.name == CallPublish {
+		ig.linger() // without the lock: others are served meanwhile
+	}
+	ig.mu.Lock()
+	defer ig.mu.Unlock()
+	out, e := c.op(ig, c)
+	if e != nil {
+		return ig.fail(c, e)
+	}
+	return ig.ok(c, out)
+}
+
+// admit checks version, token and permission, and counts the call.
+func (ig *Instagram) admit(c *call) *apiError {
+	if c.open {
+		return nil
+	}
+	if e := checkVersion(c.version); e != nil {
+		return e
+	}
+	if e := ig.checkToken(c); e != nil {
+		return e
+	}
+	if e := ig.checkUnknown(c); e != nil {
+		return e
+	}
+	return ig.throttle(c)
+}
+
+var version = regexp.MustCompile(`^v(\d+)\.\d+$`)
+
+// checkVersion refuses the versions that have ended or are not there yet.
+func checkVersion(v string) *apiError {
+	m := version.FindStringSubmatch(v)
+	if v == "" || m != nil && m[1] >= "21" && m[1] <= "26" && len(m[1]) == 2 {
+		return nil
+	}
+	return &apiError{Code: 2635, Message: fmt.Sprintf("(#2635) You are calling a version of the Graph API (%s) that does not exist or has ended", v)}
+}
+
+func (ig *Instagram) ok(c *call, out any) stage.Answer {
+	b, err := json.Marshal(out)
+	if err != nil {
+		return stage.Answer{Status: http.StatusInternalServerError}
+	}
+	return stage.Answer{Status: http.StatusOK, Header: ig.headers(c, ig.trace()), Body: b}
+}
+
+// user returns the state of an account; the lock is held.
+func (ig *Instagram) user(id string) *user {
+	u := ig.users[id]
+	if u == nil {
+		u = &user{}
+		ig.users[id] = u
+	}
+	return u
+}
+
+// within drops the times that have left the rolling window of a day.
+func (ig *Instagram) within(times []time.Time) []time.Time {
+	from := time.Now().Add(-ig.st.Scale(24 * time.Hour))
+	for len(times) > 0 && times[0].Before(from) {
+		times = times[1:]
+	}
+	return times
+}
+
+// splitVersion takes the version off a path.
+func splitVersion(path string) (v string, rest []string) {
+	rest = strings.Split(strings.Trim(path, "/"), "/")
+	if version.MatchString(rest[0]) {
+		return rest[0], rest[1:]
+	}
+	return "", rest
+}

@@ -1,0 +1,276 @@
+package instagram
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// timeLayout is how the provider writes times: no colon in the zone.
+const timeLayout = "2006-01-02T15:04:05-0700"
+
+// readMedia is GET /{media-id}.
+func readMedia(ig *Instagram, c *call) (any, *apiError) {
+	m := ig.media[c.node]
+	if m == nil || m.post.Account != c.account.ID || m.post.Time.After(time.Now()) {
+		return nil, errUnreadable(c.node)
+	}
+	return ig.show(c, m)
+}
+
+// show renders a media with the fields that were asked for.
+func (ig *Instagram) show(c *call, m *media) (any, *apiError) {
+	out := map[string]any{"id": m.post.ID}
+	_, bare := ig.st.Faults.State("fields_absent", Name, c.name, c.account.ID)
+	_, plain := ig.st.Faults.State("caption_without_at", Name, c.name, c.account.ID)
+	for field := range fields(c) {
+		if bare && (field == "caption" || field == "media_product_type") {
+			continue
+		}
+		v, ok := ig.field(m, field)
+		if !ok {
+			return nil, errField(field, "IGMedia")
+		}
+		if plain && field == "caption" {
+			v = strings.ReplaceAll(m.post.Text, "@", "")
+		}
+		if v != nil && v != "" {
+			out[field] = v // what is empty is left out, as Graph does
+		}
+	}
+	return out, nil
+}
+
+// field is the value of one field; false when there is no such field.
+func (ig *Instagram) field(m *media, name string) (any, bool) {
+	switch name {
+	case "id":
+		return m.post.ID, true
+	case "permalink":
+		return m.post.Permalink, true
+	case "shortcode":
+		return m.short, true
+	case "media_type":
+		return m.kind.readType, true
+	case "media_product_type":
+		return m.kind.product, true
+	case "timestamp":
+		return m.post.Time.UTC().Format(timeLayout), true
+	case "caption":
+		return m.post.Text, true
+	case "username":
+		return m.post.Username, true
+	case "alt_text":
+		return m.post.Params["alt_text"], true
+	case "owner":
+		return map[string]string{"id": m.post.Account}, true
+	case "comments_count", "like_count":
+		return 0, true
+	case "media_url", "thumbnail_url":
+		return "https://scontent.cdninstagram.com/" + m.short, true
+	default:
+		return nil, false
+	}
+}
+
+type page struct {
+	Data   []any   `json:"data"`
+	Paging *paging `json:"paging,omitempty"`
+}
+
+type paging struct {
+	Cursors struct {
+		Before string `json:"before"`
+		After  string `json:"after"`
+	} `json:"cursors"`
+	Next string `json:"next,omitempty"`
+}
+
+// listMedia is GET /{ig-user-id}/media: newest first, without stories.
+func listMedia(ig *Instagram, c *call) (any, *apiError) {
+	if e := ig.owns(c); e != nil {
+		return nil, e
+	}
+	return ig.list(c, ig.user(c.account.ID).feed)
+}
+
+// listStories is GET /{ig-user-id}/stories: those of the last 24 hours.
+func listStories(ig *Instagram, c *call) (any, *apiError) {
+	if e := ig.owns(c); e != nil {
+		return nil, e
+	}
+	from := time.Now().Add(-ig.st.Scale(24 * time.Hour))
+	all := ig.user(c.account.ID).stories
+	first, _ := slices.BinarySearchFunc(all, from, func(m *media, t time.Time) int { return m.post.Time.Compare(t) })
+	return ig.list(c, all[first:])
+}
+
+// list is one page of a list, which is kept oldest first.
+func (ig *Instagram) list(c *call, all []*media) (any, *apiError) {
+	limit, e := ig.limit(c)
+	if e != nil {
+		return nil, e
+	}
+	since, until, e := span(c)
+	if e != nil {
+		return nil, e
+	}
+	end, e := position(all, c.params["after"])
+	if e != nil {
+		return nil, e
+	}
+	if _, empty := ig.st.Faults.State("list_empty", Name, c.name, c.account.ID); empty {
+		end = 0
+	}
+	out := page{Data: []any{}}
+	var shown []*media
+	more := false
+	now := time.Now()
+	for _, m := range slices.Backward(all[:end]) {
+		at := m.post.Time
+		if now.Before(m.visible) || at.After(now) || at.Unix() < since || at.Unix() > until {
+			continue
+		}
+		if more = len(shown) == limit; more {
+			break
+		}
+		v, e := ig.show(c, m)
+		if e != nil {
+			return nil, e
+		}
+		out.Data, shown = append(out.Data, v), append(shown, m)
+	}
+	if len(shown) > 0 {
+		out.Paging = links(c, shown, more)
+	}
+	return out, nil
+}
+
+// limit is the size of a page.
+func (ig *Instagram) limit(c *call) (int, *apiError) {
+	n := 25
+	if v, ok := c.params["limit"]; ok {
+		var err error
+		if n, err = strconv.Atoi(v); err != nil || n < 1 {
+			return 0, errParam("Param limit must be a positive integer")
+		}
+	}
+	n = min(n, 100)
+	if ig.behavior.PageSize > 0 {
+		n = min(n, ig.behavior.PageSize)
+	}
+	return n, nil
+}
+
+// span reads since and until, in Unix seconds.
+func span(c *call) (since, until int64, e *apiError) {
+	since, until = 0, 1<<62
+	for name, to := range map[string]*int64{"since": &since, "until": &until} {
+		v, ok := c.params[name]
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(v, 10, 64)
+		if err != nil {
+			return 0, 0, errParam("Param %s must be a Unix timestamp", name)
+		}
+		*to = n
+	}
+	return since, until, nil
+}
+
+func cursor(m *media) string {
+	return base64.URLEncoding.EncodeToString(fmt.Appendf(nil, "%d:%d", m.post.Time.UnixNano(), m.post.Seq))
+}
+
+// position is the index of the media that a cursor names: what comes after it
+// in the answer is before it in the list.
+func position(all []*media, after string) (int, *apiError) {
+	if after == "" {
+		return len(all), nil
+	}
+	b, err := base64.URLEncoding.DecodeString(after)
+	var nano, seq int64
+	if err == nil {
+		_, err = fmt.Sscanf(string(b), "%d:%d", &nano, &seq)
+	}
+	if err != nil {
+		return 0, errParam("Invalid cursors values")
+	}
+	i, _ := slices.BinarySearchFunc(all, nano, func(m *media, at int64) int {
+		if n := m.post.Time.UnixNano(); n != at {
+			return int(min(max(n-at, -1), 1))
+		}
+		return int(min(max(m.post.Seq-seq, -1), 1))
+	})
+	return i, nil
+}
+
+// links are the cursors of a page. As at the provider, the link to the next
+// page holds the access token.
+func links(c *call, shown []*media, more bool) *paging {
+	var p paging
+	p.Cursors.Before, p.Cursors.After = cursor(shown[0]), cursor(shown[len(shown)-1])
+	if !more {
+		return &p
+	}
+	q := url.Values{"access_token": {c.token}, "after": {p.Cursors.After}}
+	for _, name := range []string{"fields", "limit", "since", "until"} {
+		if v, ok := c.params[name]; ok {
+			q.Set(name, v)
+		}
+	}
+	prefix := ""
+	if c.version != "" {
+		prefix = "/" + c.version
+	}
+	p.Next = c.base + "/" + Name + prefix + c.path + "?" + q.Encode()
+	return &p
+}
+
+// publishingLimit is GET /{ig-user-id}/content_publishing_limit.
+func publishingLimit(ig *Instagram, c *call) (any, *apiError) {
+	if e := ig.owns(c); e != nil {
+		return nil, e
+	}
+	since, _, e := span(c)
+	if e != nil {
+		return nil, e
+	}
+	if since != 0 && time.Unix(since, 0).Before(time.Now().Add(-24*time.Hour-time.Minute)) {
+		return nil, errParam("Param since cannot be more than 24 hours ago")
+	}
+	u := ig.user(c.account.ID)
+	u.published = ig.within(u.published)
+	used := len(u.published)
+	if since != 0 {
+		used = 0
+		for _, at := range u.published {
+			if at.Unix() >= since {
+				used++
+			}
+		}
+	}
+	total := ig.quota(c.account)
+	if total < 0 {
+		total = 1_000_000
+	}
+	if _, full := ig.st.Faults.State("quota_full", Name, c.name, c.account.ID); full {
+		used = total
+	}
+	out := map[string]any{"quota_usage": used}
+	for field := range fields(c) {
+		switch field {
+		case "quota_usage":
+		case "config":
+			out[field] = map[string]int{"quota_total": total, "quota_duration": 86400}
+		default:
+			return nil, errField(field, "IGContentPublishingLimit")
+		}
+	}
+	return map[string]any{"data": []any{out}}, nil
+}

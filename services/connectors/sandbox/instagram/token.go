@@ -1,0 +1,221 @@
+package instagram
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"postbus.dev/services/connectors/sandbox/stage"
+)
+
+const (
+	longLife     = 60 * 24 * time.Hour
+	publishScope = "instagram_business_content_publish"
+	basicScope   = "instagram_business_basic"
+)
+
+// Account fills in what spec leaves open, from the username.
+func (ig *Instagram) Account(spec stage.Account) (stage.Account, error) {
+	if spec.Username == "" {
+		return stage.Account{}, fmt.Errorf("an account needs a username")
+	}
+	sum := sha256.Sum256([]byte("instagram/" + spec.Username))
+	spec.Provider = Name
+	spec.ID = cmp.Or(spec.ID, fmt.Sprintf("1784140%010d", binary.BigEndian.Uint64(sum[:])%1e10))
+	spec.AppID = cmp.Or(spec.AppID, fmt.Sprintf("2%016d", binary.BigEndian.Uint64(sum[8:])%1e16))
+	spec.Token = cmp.Or(spec.Token, "IGAA"+hex.EncodeToString(sum[16:]))
+	spec.Kind = cmp.Or(spec.Kind, "Business")
+	spec.Name = cmp.Or(spec.Name, spec.Username)
+	if spec.Scopes == nil {
+		spec.Scopes = []string{basicScope, publishScope}
+	}
+	if err := ig.st.Accounts.Put(spec); err != nil {
+		return stage.Account{}, err
+	}
+	issued := time.Now().Add(-ig.st.Scale(time.Duration(spec.TokenAge)))
+	ig.issue(spec, spec.Token, "access", issued, longLife)
+	return spec, nil
+}
+
+func (ig *Instagram) issue(a stage.Account, value, use string, at time.Time, life time.Duration) {
+	ig.st.Accounts.Issue(stage.Token{
+		Value: value, Provider: Name, Account: a.ID, Kind: use, Scopes: a.Scopes, Issued: at, Expires: at.Add(ig.st.Scale(life)),
+	})
+}
+
+// checkToken refuses calls without a token that works, and calls that its
+// permissions do not cover.
+func (ig *Instagram) checkToken(c *call) *apiError {
+	t, e := ig.valid(c)
+	if e != nil {
+		return e
+	}
+	publishes := c.name == CallCreate || c.name == CallPublish || c.name == CallLimit
+	if publishes && !slices.Contains(t.Scopes, publishScope) || !slices.Contains(t.Scopes, basicScope) {
+		return documented(10, 0)
+	}
+	return nil
+}
+
+func (ig *Instagram) valid(c *call) (stage.Token, *apiError) {
+	t, ok := ig.st.Accounts.Token(Name, c.token)
+	switch {
+	case !ok || t.Kind == "code":
+		e := documented(190, 0)
+		e.Message = "Invalid OAuth access token - Cannot parse access token"
+		return t, e
+	case t.Dead != nil:
+		e := documented(cmp.Or(t.Dead.Code, 190), t.Dead.Subcode)
+		e.Message = cmp.Or(t.Dead.Message, e.Message)
+		return t, e
+	case t.Expired():
+		return t, ig.expired(t)
+	}
+	return t, nil
+}
+
+// expired is the error of a token whose time is over. It was seen with subcode
+// 0 and with 463, with status 400 and 401, and with another type.
+func (ig *Instagram) expired(t stage.Token) *apiError {
+	e := documented(190, 463)
+	e.Message = fmt.Sprintf("Error validating access token: Session has expired on %s. The current time is %s.",
+		t.Expires.UTC().Format("Monday, 02-Jan-06 15:04:05 MST"), time.Now().UTC().Format("Monday, 02-Jan-06 15:04:05 MST"))
+	ig.mu.Lock()
+	defer ig.mu.Unlock()
+	if ig.alternate() {
+		e.Subcode, e.Status, e.Type = 0, 401, "IGApiException"
+	}
+	return e
+}
+
+// alternate is every other time true, where the answer shapes alternate; the
+// lock is held.
+func (ig *Instagram) alternate() bool {
+	ig.turn++
+	return ig.behavior.Alternate && ig.turn%2 == 0
+}
+
+// throttle counts the call against the account's limit.
+func (ig *Instagram) throttle(c *call) *apiError {
+	if c.account.CallLimit <= 0 {
+		return nil
+	}
+	ig.mu.Lock()
+	defer ig.mu.Unlock()
+	u, now := ig.user(c.account.ID), time.Now()
+	block := ig.st.Scale(19 * time.Minute)
+	if now.Before(u.blockedUntil) {
+		u.blockedUntil = now.Add(block) // calls made while throttled extend it
+		return documented(80002, 0)
+	}
+	if now.Sub(u.callsSince) > ig.st.Scale(24*time.Hour) || !u.blockedUntil.IsZero() {
+		u.calls, u.callsSince, u.blockedUntil = 0, now, time.Time{}
+	}
+	u.calls++
+	if u.calls > c.account.CallLimit {
+		u.blockedUntil = now.Add(block)
+		return documented(80002, 0)
+	}
+	return nil
+}
+
+// me is GET /me: the two shapes are both documented or seen.
+func me(ig *Instagram, c *call) (any, *apiError) {
+	a := c.account
+	all := map[string]any{
+		"id": a.AppID, "user_id": a.ID, "username": a.Username, "name": a.Name, "account_type": a.Kind,
+		"profile_picture_url": "https://scontent.cdninstagram.com/" + a.Username, "media_count": len(ig.user(a.ID).feed),
+		"followers_count": 1, "follows_count": 1,
+	}
+	out := map[string]any{"id": a.AppID}
+	for field := range fields(c) {
+		v, ok := all[field]
+		if !ok {
+			return nil, errField(field, "IGUser")
+		}
+		out[field] = v
+	}
+	if ig.alternate() {
+		return map[string]any{"data": []any{out}}, nil
+	}
+	return out, nil
+}
+
+// tokenByCode is POST /oauth/access_token of api.instagram.com.
+func tokenByCode(ig *Instagram, c *call) (any, *apiError) {
+	bad := func(message string) *apiError { return &apiError{OAuth: true, Code: 400, Message: message} }
+	for _, name := range []string{"client_id", "client_secret", "redirect_uri", "code"} {
+		if c.params[name] == "" {
+			return nil, bad("Missing required field " + name)
+		}
+	}
+	if c.params["grant_type"] != "authorization_code" {
+		return nil, bad("Invalid grant_type")
+	}
+	t, ok := ig.st.Accounts.Spend(Name, c.params["code"])
+	a, known := ig.st.Accounts.Get(Name, t.Account)
+	if !ok || !known || t.Kind != "code" || t.Expired() {
+		return nil, bad("Matching code was not found or was already used")
+	}
+	value := ig.newToken()
+	ig.issue(a, value, "short", time.Now(), time.Hour)
+	out := map[string]any{"access_token": value, "user_id": a.AppID, "permissions": strings.Join(a.Scopes, ",")}
+	if ig.alternate() {
+		out["permissions"] = a.Scopes
+		if n, err := strconv.ParseUint(a.AppID, 10, 64); err == nil {
+			out["user_id"] = n
+		}
+		return out, nil
+	}
+	return map[string]any{"data": []any{out}}, nil
+}
+
+// exchangeToken is GET /access_token: a short-lived token for a long-lived one.
+func exchangeToken(ig *Instagram, c *call) (any, *apiError) {
+	if c.params["grant_type"] != "ig_exchange_token" || c.params["client_secret"] == "" {
+		return nil, errParam("grant_type must be ig_exchange_token, with client_secret")
+	}
+	t, ok := ig.st.Accounts.Token(Name, c.token)
+	if !ok || t.Kind != "short" || t.Expired() || t.Dead != nil {
+		return nil, documented(190, 0)
+	}
+	return ig.renew(c), nil
+}
+
+// refreshToken is GET /refresh_access_token.
+func refreshToken(ig *Instagram, c *call) (any, *apiError) {
+	if c.params["grant_type"] != "ig_refresh_token" {
+		return nil, errParam("grant_type must be ig_refresh_token")
+	}
+	t, _ := ig.st.Accounts.Token(Name, c.token)
+	if t.Kind != "access" || time.Since(t.Issued) < ig.st.Scale(24*time.Hour) {
+		// What the provider answers here is not documented.
+		return nil, errParam("The access token is less than 24 hours old")
+	}
+	return ig.renew(c), nil
+}
+
+func (ig *Instagram) renew(c *call) map[string]any {
+	value := ig.newToken()
+	ig.issue(c.account, value, "access", time.Now(), longLife)
+	return map[string]any{"access_token": value, "token_type": "bearer", "expires_in": int(longLife.Seconds())}
+}
+
+// newToken makes an access token.
+func (ig *Instagram) newToken() string {
+	return fmt.Sprintf("IGAA%016x%016x", ig.st.Uint64(), ig.st.Uint64())
+}
+
+// disconnect is DELETE /me/permissions.
+func disconnect(ig *Instagram, c *call) (any, *apiError) {
+	ig.st.Accounts.Change(stage.TokenFilter{Provider: Name, Account: c.account.ID}, func(t *stage.Token) {
+		t.Dead = &stage.Dead{Code: 190, Subcode: 458}
+	})
+	return map[string]bool{"success": true}, nil
+}

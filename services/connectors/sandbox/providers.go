@@ -1,0 +1,14 @@
+package sandbox
+
+import (
+	"postbus.dev/services/connectors/sandbox/instagram"
+	"postbus.dev/services/connectors/sandbox/stage"
+)
+
+// providers is the list of stand-ins: one line each.
+func providers(st *stage.Stage, p Profile) []stage.Provider {
+	hostile := p == Hostile
+	return []stage.Provider{
+		instagram.New(st, instagram.For(hostile)),
+	}
+}
