@@ -1,0 +1,104 @@
+package httpapi
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+)
+
+// MaxBodyBytes is the most that a request body may hold.
+const MaxBodyBytes = 1 << 20
+
+const bodyLimit = 15 * time.Second
+
+// readBody reads the whole body before anything else happens, within a time and
+// a size. The deadline is taken back afterwards: net/http cancels a request
+// whose read deadline passes while its handler is still at work, and ours wait.
+func readBody(limit time.Duration, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		body, err := takeBody(w, r, limit)
+		if err != nil {
+			w.Header().Set("Connection", "close") // what is left of the body is not read
+			writeFailure(w, r, bodyError(err))
+			return
+		}
+		if err := checkMediaType(r.Header, body); err != nil {
+			writeFailure(w, r, err)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		next.ServeHTTP(w, r)
+	})
+}
+
+func takeBody(w http.ResponseWriter, r *http.Request, limit time.Duration) ([]byte, error) {
+	if r.ContentLength > MaxBodyBytes {
+		return nil, &http.MaxBytesError{Limit: MaxBodyBytes}
+	}
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(limit)) // not supported by a recorder in tests
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBodyBytes))
+	_ = rc.SetReadDeadline(time.Time{})
+	return body, err
+}
+
+func bodyError(err error) *Error {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return &Error{Code: CodeValidation, Status: http.StatusRequestEntityTooLarge,
+			Message: fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit)}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &Error{Code: CodeTimeout, Status: http.StatusRequestTimeout, Message: "the body did not arrive in time"}
+	default:
+		return &Error{Code: CodeValidation, Message: "the body could not be read to its end", Err: err}
+	}
+}
+
+// checkMediaType accepts JSON, and a body that says nothing of itself.
+func checkMediaType(h http.Header, body []byte) *Error {
+	unsupported := &Error{Code: CodeValidation, Status: http.StatusUnsupportedMediaType}
+	if enc := h.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
+		unsupported.Message = "the body is compressed; send it as it is"
+		return unsupported
+	}
+	ct := h.Get("Content-Type")
+	if len(body) == 0 || ct == "" {
+		return nil
+	}
+	media, _, err := mime.ParseMediaType(ct)
+	if err != nil || (media != "application/json" && !strings.HasSuffix(media, "+json")) {
+		unsupported.Message = `the body must be JSON: send it with the header "Content-Type: application/json"`
+		return unsupported
+	}
+	return nil
+}
+
+// rescue answers for a handler that panicked.
+func rescue(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it like this
+				panic(p)
+			}
+			writeFailure(w, r, &Error{Code: CodeInternal, Message: "something went wrong here; the request id finds it in the logs",
+				Err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())})
+		}()
+		next.ServeHTTP(w, r)
+	})
+}

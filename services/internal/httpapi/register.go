@@ -1,0 +1,151 @@
+package httpapi
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"postbus.dev/events"
+)
+
+// Reply is what a handler answers with.
+type Reply[T any] struct {
+	Status int // 0 is the operation's DefaultStatus
+	Data   T
+}
+
+type output struct {
+	Status int
+	Body   any
+}
+
+// Register adds an operation. Its handler returns the data of the envelope, or
+// an error: an *Error says how to answer, any other one is an internal error.
+// codes are those that the operation may answer with, beside those that every
+// operation has. An operation asks for an API key unless op.Security is empty
+// and not nil.
+//
+// Where op.Responses has nothing for op.DefaultStatus, the answer is documented
+// as an Envelope of T.
+func Register[I, T any](a *API, op huma.Operation, codes []Code, handle func(ctx context.Context, in *I) (Reply[T], error)) {
+	op.DefaultStatus = cmp.Or(op.DefaultStatus, http.StatusOK)
+	codes = append(slices.Clone(codes), CodeValidation, CodeInternal)
+	if op.Security == nil {
+		op.Security = []map[string][]string{{bearer: {}}}
+		op.Middlewares = append(huma.Middlewares{a.authenticate}, op.Middlewares...)
+		codes = append(codes, CodeUnauthorized, CodeServiceUnavailable)
+	}
+	op.Responses = a.responses(op, codes, Describe[T](a, http.StatusText(op.DefaultStatus)))
+	op.SkipValidateBody = true // a handler reads its body strictly and names every fault
+	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*output, error) {
+		reply, err := handle(ctx, in)
+		if err != nil {
+			return nil, failure(ctx, err)
+		}
+		return &output{Status: cmp.Or(reply.Status, op.DefaultStatus), Body: success(ctx, reply.Data)}, nil
+	})
+}
+
+// Describe documents an answer whose data is a T.
+func Describe[T any](a *API, description string) *huma.Response {
+	return a.describe(reflect.TypeFor[Envelope[T]](), description)
+}
+
+// Schema documents a type as the registry of the API names it.
+func Schema[T any](a *API) *huma.Schema {
+	return a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[T](), true, "")
+}
+
+func (a *API) describe(t reflect.Type, description string) *huma.Response {
+	schema := a.huma.OpenAPI().Components.Schemas.Schema(t, true, "")
+	return &huma.Response{Description: description, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
+}
+
+// responses documents one answer for each status.
+func (a *API) responses(op huma.Operation, codes []Code, answer *huma.Response) map[string]*huma.Response {
+	out := map[string]*huma.Response{strconv.Itoa(op.DefaultStatus): answer}
+	for status, r := range op.Responses {
+		out[status] = r
+	}
+	names := map[string][]string{}
+	for _, c := range Codes() { // in their order
+		if status := strconv.Itoa(c.Status()); slices.Contains(codes, c) {
+			names[status] = append(names[status], string(c))
+		}
+	}
+	for status, n := range names {
+		out[status] = a.describe(reflect.TypeFor[Failure](), strings.Join(n, ", "))
+	}
+	return out
+}
+
+// RequestHeader returns the header of a request, for a huma.Resolver that needs
+// more than one value of a field.
+func RequestHeader(ctx huma.Context) http.Header {
+	r, _ := humago.Unwrap(ctx)
+	return r.Header
+}
+
+// useEnvelope makes huma's own errors ours. They are functions of the huma
+// package, so that all APIs of a process share them; they depend on the request
+// alone.
+var useEnvelope = sync.OnceFunc(func() { //nolint:gochecknoglobals // once a process, as the functions it sets
+	huma.NewError = func(status int, msg string, errs ...error) huma.StatusError {
+		return humaError(context.Background(), status, msg, errs)
+	}
+	huma.NewErrorWithContext = func(ctx huma.Context, status int, msg string, errs ...error) huma.StatusError {
+		return humaError(ctx.Context(), status, msg, errs)
+	}
+})
+
+// humaError is what huma answers when a parameter is wrong. A resolver of ours
+// may have found an *Error.
+func humaError(ctx context.Context, status int, msg string, errs []error) *Failure {
+	var violations []events.Violation
+	for _, err := range errs {
+		e, ours := err.(*Error) //nolint:errorlint // huma passes them as they were returned
+		if !ours {
+			violations = append(violations, violationOf(err))
+			continue
+		}
+		more, ok := e.Details.(Violations)
+		if !ok {
+			return failure(ctx, e)
+		}
+		violations = append(violations, more.Violations...)
+	}
+	switch {
+	case status >= http.StatusInternalServerError:
+		return failure(ctx, fmt.Errorf("%s: %w", msg, firstOf(errs)))
+	case len(violations) > 0:
+		return failure(ctx, Invalid(violations...))
+	default:
+		return failure(ctx, &Error{Code: codeOf(status), Status: status, Message: msg})
+	}
+}
+
+func firstOf(errs []error) error {
+	if len(errs) == 0 {
+		return nil
+	}
+	return errs[0]
+}
+
+// violationOf drops the value that huma keeps: it may be a secret sent to the
+// wrong place.
+func violationOf(err error) events.Violation {
+	if d, ok := err.(huma.ErrorDetailer); ok { //nolint:errorlint // as above
+		detail := d.ErrorDetail()
+		return events.Violation{Field: detail.Location, Rule: "invalid", Message: detail.Message}
+	}
+	return events.Violation{Rule: "invalid", Message: err.Error()}
+}

@@ -1,0 +1,176 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.uber.org/goleak"
+
+	"postbus.dev/services/internal/tenant"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// keys knows one key.
+type keys struct{}
+
+func (keys) Authenticate(_ context.Context, key string) (tenant.Caller, error) {
+	switch key {
+	case "pb_good":
+		return tenant.Caller{UserID: uuid.UUID{1}, ExternalID: "demo", Scopes: []tenant.Scope{tenant.ScopePublish}}, nil
+	case "pb_down":
+		return tenant.Caller{}, errors.New("database is away at db.internal")
+	default:
+		return tenant.Caller{}, tenant.ErrUnauthorized
+	}
+}
+
+type bundle struct {
+	api   *API
+	spans *tracetest.InMemoryExporter
+	logs  *syncBuffer
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+type echoInput struct {
+	ID      string `path:"id" format:"uuid"`
+	Limit   int    `query:"limit" minimum:"1" maximum:"10" default:"5"`
+	RawBody []byte `contentType:"application/json"`
+}
+
+type echo struct {
+	ID     string `json:"id"`
+	Caller string `json:"caller"`
+	Body   string `json:"body"`
+}
+
+// setup registers POST /things/{id}, which answers with what fail returns if
+// that is an error, and GET /public.
+func setup(t *testing.T, fail func(ctx context.Context, in *echoInput) error) bundle {
+	t.Helper()
+	b := bundle{spans: tracetest.NewInMemoryExporter(), logs: &syncBuffer{}}
+	tp := sdktrace.NewTracerProvider(sdktrace.WithSyncer(b.spans))
+	var err error
+	b.api, err = New(Config{
+		Title: "Things", Version: "1", Keys: keys{}, Tracer: tp,
+		Logger: slog.New(slog.NewJSONHandler(b.logs, nil)), BodyLimit: 50 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	Register(b.api, huma.Operation{OperationID: "post-thing", Method: http.MethodPost, Path: "/things/{id}"}, []Code{CodeConflict},
+		func(ctx context.Context, in *echoInput) (Reply[echo], error) {
+			if fail != nil {
+				if err := fail(ctx, in); err != nil {
+					return Reply[echo]{}, err
+				}
+			}
+			return Reply[echo]{Status: http.StatusCreated, Data: echo{in.ID, CallerOf(ctx).ExternalID, string(in.RawBody)}}, nil
+		})
+	Register(b.api, huma.Operation{OperationID: "public", Method: http.MethodGet, Path: "/public", Security: []map[string][]string{}}, nil,
+		func(ctx context.Context, _ *struct{}) (Reply[echo], error) {
+			return Reply[echo]{Data: echo{Caller: CallerOf(ctx).ExternalID}}, nil
+		})
+	return b
+}
+
+const thing = "/things/0197e0c3-7a53-7d1c-9d63-1f0a3c0f5a01"
+
+// request is a good one unless the test changes it.
+func request(method, path, body string) *http.Request {
+	var r io.Reader
+	if body != "" {
+		r = strings.NewReader(body)
+	}
+	req := httptest.NewRequest(method, path, r)
+	req.Header.Set("Authorization", "Bearer pb_good")
+	req.Header.Set("Content-Type", "application/json")
+	return req
+}
+
+type answer struct {
+	status int
+	header http.Header
+	body   struct {
+		Success *bool           `json:"success"`
+		Data    json.RawMessage `json:"data"`
+		Error   *struct {
+			Code       string `json:"code"`
+			Message    string `json:"message"`
+			Retryable  bool   `json:"retryable"`
+			RetryAfter int64  `json:"retryAfter"`
+			Details    struct {
+				Violations []struct{ Field, Rule, Message string } `json:"violations"`
+			} `json:"details"`
+		} `json:"error"`
+		Meta struct {
+			RequestID string    `json:"requestId"`
+			Timestamp time.Time `json:"timestamp"`
+			TraceID   string    `json:"traceId"`
+		} `json:"meta"`
+	}
+	raw string
+}
+
+// do checks what holds for every answer.
+func (b bundle) do(t *testing.T, r *http.Request) answer {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	b.api.ServeHTTP(rec, r)
+	return check(t, rec.Code, rec.Header(), rec.Body.Bytes())
+}
+
+func check(t *testing.T, status int, header http.Header, body []byte) answer {
+	t.Helper()
+	a := answer{status: status, header: header, raw: string(body)}
+	if err := json.Unmarshal(body, &a.body); err != nil {
+		t.Fatalf("%d is no JSON: %q", status, body)
+	}
+	if header.Get("Content-Type") != "application/json" {
+		t.Errorf("content type is %q", header.Get("Content-Type"))
+	}
+	if a.body.Success == nil || *a.body.Success != (status < 400) || (a.body.Error == nil) != (status < 400) || (a.body.Data == nil) != (status >= 400) {
+		t.Errorf("%d has the envelope %s", status, body)
+	}
+	if m := a.body.Meta; m.RequestID == "" || m.RequestID != header.Get("X-Request-Id") || m.Timestamp.IsZero() || m.TraceID == "" {
+		t.Errorf("meta is %+v", m)
+	}
+	return a
+}
+
+func (a answer) wants(t *testing.T, status int, code Code) {
+	t.Helper()
+	if a.body.Error == nil || a.status != status || a.body.Error.Code != string(code) || a.body.Error.Message == "" {
+		t.Errorf("answered %d %s, want %d %s", a.status, a.raw, status, code)
+	}
+}
