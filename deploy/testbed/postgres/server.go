@@ -1,4 +1,3 @@
-// Package postgres finds or fetches PostgreSQL and runs private servers of it.
 package postgres
 
 import (
@@ -16,138 +15,199 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"postbus.dev/deploy/testbed/internal/scratch"
 )
 
 const (
-	startWait = 60 * time.Second
-	stopWait  = 20 * time.Second
-	superuser = "postgres"
+	startWait  = 2 * time.Minute // recovery after a crash included
+	stopWait   = 30 * time.Second
+	logMaxSize = 8 << 20
 )
 
-// Config describes a server. Dir and Binaries are required.
+// Config describes a server.
 type Config struct {
-	Dir      string   // holds data/ (kept), socket/ and postgres.log
-	Binaries Binaries // from Find or Provision
-	Settings []string // "name=value" each, beside and before those of this package
-	Durable  bool     // false gives up everything at a crash of the machine, for speed
+	Dir       string   // required; holds data/, which is kept, and postgres.log
+	SocketDir string   // an existing directory; default: a temporary one, removed by Close
+	Binaries  Binaries // default: what Provision returns for Search and the version of the data
+	Search    Search
+	Settings  []string // "name=value" each; they override those of this package
+	Durable   bool     // false gives committed data up when the machine (not the server) crashes, for speed
 }
 
-// Server is a PostgreSQL that this process started. It listens on a unix
-// socket only.
+// Server is a PostgreSQL that this process runs.
 type Server struct {
-	config Config
-	owner  owner
-	mu     sync.Mutex
-	proc   *process
+	config  Config
+	owner   owner
+	lock    *os.File
+	scratch *scratch.Dir // of the socket; nil where the caller gave a directory
+
+	mu   sync.Mutex
+	proc *process // nil while stopped
 }
 
 // process is one run of the server program.
 type process struct {
 	cmd  *exec.Cmd
-	done chan struct{} // closed when it was waited for
+	done chan struct{} // closed when it has ended
 	err  error
 }
 
-// Start initializes Dir if it is empty, starts a server on it and waits until
-// it answers.
+// Start runs a server on the data in Config.Dir, which it makes if there is
+// none, and returns when it answers. Of a directory there is one server at a
+// time; what a killed process left behind is put in order. What cannot be used
+// (someone else's files, another major version) is an error that says what to do.
 func Start(ctx context.Context, c Config) (*Server, error) {
-	o, err := findOwner()
+	s, err := open(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, owner: o}
-	if err := s.prepare(ctx); err != nil {
-		return nil, err
-	}
-	if err := s.run(ctx); err != nil {
-		return nil, err
+	if err := s.Start(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
+func open(ctx context.Context, c Config) (s *Server, err error) {
+	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
+		return nil, fmt.Errorf("find PostgreSQL directory: %w", err)
+	}
+	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make PostgreSQL directory: %w", err)
+	}
+	s = &Server{config: c}
+	if s.lock, err = lockFile(filepath.Join(c.Dir, "owner.lock")); err != nil {
+		return nil, fmt.Errorf("use PostgreSQL directory %s: %w", c.Dir, err)
+	}
+	if err := s.outfit(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// outfit finds programs, user and a place for the socket, and makes the data.
+func (s *Server) outfit(ctx context.Context) (err error) {
+	if s.config.Binaries.Dir == "" {
+		search := s.config.Search
+		if search.Major, err = DataMajor(s.config.Dir); err != nil {
+			return err
+		}
+		if s.config.Binaries, err = Provision(ctx, search); err != nil {
+			return err
+		}
+	}
+	if s.owner, err = findOwner(s.dataDir()); err != nil {
+		return err
+	}
+	if s.config.SocketDir == "" {
+		if s.scratch, err = scratch.New(); err != nil {
+			return err
+		}
+		s.config.SocketDir = filepath.Join(s.scratch.Path, "socket")
+	}
+	if err := s.owner.mkdir(s.config.SocketDir); err != nil {
+		return fmt.Errorf("make socket directory: %w", err)
+	}
+	return s.prepare(ctx)
+}
+
+// lockFile takes the lock of a directory, or says that another process has it.
+func lockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(errors.New("another process uses it: stop that first, or use another directory"), f.Close())
+	}
+	return f, nil
+}
+
+// Binaries are the programs that the server runs.
+func (s *Server) Binaries() Binaries { return s.config.Binaries }
+
 // DSN is the URL of a database of this server, for pgx and libpq alike.
 func (s *Server) DSN(database string) string {
-	q := url.Values{"host": {s.socketDir()}, "user": {superuser}}
+	q := url.Values{"host": {s.config.SocketDir}, "user": {superuser}}
 	return "postgres:///" + url.PathEscape(database) + "?" + q.Encode()
 }
 
-func (s *Server) dataDir() string   { return filepath.Join(s.config.Dir, "data") }
-func (s *Server) socketDir() string { return filepath.Join(s.config.Dir, "socket") }
-func (s *Server) logFile() string   { return filepath.Join(s.config.Dir, "postgres.log") }
-
-func (s *Server) prepare(ctx context.Context) error {
-	if err := os.MkdirAll(s.config.Dir, 0o755); err != nil {
-		return fmt.Errorf("make PostgreSQL directory: %w", err)
-	}
-	for _, d := range []string{s.dataDir(), s.socketDir()} {
-		if err := s.owner.mkdir(d); err != nil {
-			return fmt.Errorf("make PostgreSQL directory: %w", err)
-		}
-	}
-	if _, err := os.Stat(filepath.Join(s.dataDir(), "PG_VERSION")); err == nil {
-		return nil
-	}
-	return s.initdb(ctx)
+// Running tells whether the server was started and not stopped since.
+func (s *Server) Running() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.proc != nil
 }
 
-func (s *Server) initdb(ctx context.Context) error {
-	args := []string{"-D", s.dataDir(), "-U", superuser, "--auth-local=trust", "--auth-host=scram-sha-256",
-		"-E", "UTF8", "--locale=C.UTF-8", "--no-instructions"}
-	if !s.config.Durable {
-		args = append(args, "--no-sync")
+// LogFile is the path of the server's log.
+func (s *Server) LogFile() string { return filepath.Join(s.config.Dir, "postgres.log") }
+
+func (s *Server) dataDir() string { return filepath.Join(s.config.Dir, "data") }
+
+// Start runs the server again after Stop or Kill, on the same data and under
+// the same DSN. It returns when the server answers.
+func (s *Server) Start(ctx context.Context) error {
+	p, err := s.launch()
+	if err != nil {
+		return fmt.Errorf("start PostgreSQL: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(s.config.Binaries.Dir, "initdb"), args...)
-	cmd.SysProcAttr = s.owner.attr()
-	cmd.Dir = "/"
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb: %w: %s", err, strings.TrimSpace(string(out)))
+	if err := s.await(ctx, p); err != nil {
+		return errors.Join(fmt.Errorf("start PostgreSQL: %w", err), s.Stop())
 	}
 	return nil
 }
 
-func (s *Server) args() []string {
-	settings := append([]string(nil), s.config.Settings...)
-	if !s.config.Durable {
-		settings = append(settings, "fsync=off", "synchronous_commit=off", "full_page_writes=off", "dynamic_shared_memory_type=mmap")
+func (s *Server) launch() (*process, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc != nil {
+		return nil, errors.New("it runs already")
 	}
-	settings = append(settings, "listen_addresses=", "unix_socket_directories="+s.socketDir(), "logging_collector=off")
-	args := []string{"-D", s.dataDir()}
-	for _, v := range settings {
+	log, err := s.openLog()
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	cmd := exec.Command(filepath.Join(s.config.Binaries.Dir, "postgres"), s.settings()...)
+	closeDir, err := s.enter(cmd, s.dataDir())
+	if err != nil {
+		return nil, err
+	}
+	defer closeDir()
+	detach(cmd.SysProcAttr)
+	cmd.Stdout, cmd.Stderr = log, log
+	s.proc, err = run(cmd)
+	return s.proc, err
+}
+
+func (s *Server) settings() (args []string) {
+	settings := []string{"listen_addresses=", "unix_socket_directories=" + s.config.SocketDir, "logging_collector=off",
+		"dynamic_shared_memory_type=mmap"} // in the data directory, where nothing is left behind
+	if !s.config.Durable {
+		// Commits are still written at once: data survives Kill.
+		settings = append(settings, "fsync=off", "full_page_writes=off")
+	}
+	for _, v := range append(settings, s.config.Settings...) {
 		args = append(args, "-c", v)
 	}
 	return args
 }
 
-func (s *Server) run(ctx context.Context) error {
-	log, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return fmt.Errorf("open PostgreSQL log: %w", err)
+// openLog appends to the log, and begins a new one when it has grown.
+func (s *Server) openLog() (*os.File, error) {
+	if info, err := os.Stat(s.LogFile()); err == nil && info.Size() > logMaxSize {
+		if err := os.Rename(s.LogFile(), s.LogFile()+".old"); err != nil {
+			return nil, err
+		}
 	}
-	defer log.Close()
-	cmd := exec.Command(filepath.Join(s.config.Binaries.Dir, "postgres"), s.args()...)
-	cmd.SysProcAttr = s.owner.attr()
-	detach(cmd.SysProcAttr)
-	cmd.Dir = "/" // the server's user may not be able to read ours
-	cmd.Stdout, cmd.Stderr = log, log
-	p, err := launch(cmd)
-	if err != nil {
-		return fmt.Errorf("start PostgreSQL: %w", err)
-	}
-	s.mu.Lock()
-	s.proc = p
-	s.mu.Unlock()
-	if err := s.await(ctx, p); err != nil {
-		s.Stop()
-		return err
-	}
-	return nil
+	return os.OpenFile(s.LogFile(), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o644)
 }
 
-// launch starts cmd from a thread that lives as long as the process: the
-// kernel's death signal belongs to the thread, not to the process.
-func launch(cmd *exec.Cmd) (*process, error) {
+// run starts cmd from a thread that lives as long as the process does: the
+// kernel sends the death signal when that thread ends.
+func run(cmd *exec.Cmd) (*process, error) {
 	p := &process{cmd: cmd, done: make(chan struct{})}
-	started := make(chan error)
+	started := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
@@ -158,7 +218,10 @@ func launch(cmd *exec.Cmd) (*process, error) {
 			close(p.done)
 		}
 	}()
-	return p, <-started
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 func (s *Server) await(ctx context.Context, p *process) error {
@@ -171,42 +234,19 @@ func (s *Server) await(ctx context.Context, p *process) error {
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("start PostgreSQL: it ended: %w: %s", p.err, s.logTail())
+			return fmt.Errorf("it ended: %w: %s", p.err, s.lastLog())
 		case <-ctx.Done():
-			return fmt.Errorf("start PostgreSQL: %w: %w: %s", ctx.Err(), err, s.logTail())
+			return fmt.Errorf("%w: %s", ctx.Err(), s.lastLog())
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
 
-func (s *Server) logTail() string {
-	b, err := os.ReadFile(s.logFile())
+// lastLog is the end of the log, in one line.
+func (s *Server) lastLog() string {
+	b, err := os.ReadFile(s.LogFile())
 	if err != nil {
-		return ""
+		return err.Error()
 	}
-	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
-	return strings.Join(lines[max(0, len(lines)-5):], "; ")
-}
-
-// Stop shuts the server down: open sessions are ended, committed data is kept.
-// Stopping a stopped server does nothing.
-func (s *Server) Stop() error {
-	s.mu.Lock()
-	p := s.proc
-	s.proc = nil
-	s.mu.Unlock()
-	if p == nil {
-		return nil
-	}
-	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("stop PostgreSQL: %w", err)
-	}
-	select {
-	case <-p.done:
-		return nil
-	case <-time.After(stopWait):
-	}
-	_ = p.cmd.Process.Signal(syscall.SIGQUIT)
-	<-p.done
-	return fmt.Errorf("stop PostgreSQL: still there after %s, ended at once", stopWait)
+	return strings.TrimSpace(tail(b, 4))
 }

@@ -1,0 +1,124 @@
+package testbed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"postbus.dev/deploy/testbed/postgres"
+	"postbus.dev/migrations"
+)
+
+const (
+	template  = "postbus_template"
+	setupWait = 15 * time.Minute // where PostgreSQL must be fetched first
+)
+
+// PostgreSQL is a cluster for tests. Its Stop, Kill and Start leave data and
+// DSNs as they are.
+type PostgreSQL struct {
+	*postgres.Server
+	dir       string
+	databases atomic.Int64
+}
+
+// Database returns the URL of a fresh database with the newest schema in this
+// cluster, dropped when the test ends.
+func (p *PostgreSQL) Database(t testing.TB) string {
+	t.Helper()
+	name := fmt.Sprintf("test_%d", p.databases.Add(1))
+	if err := p.exec(fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", name, template)); err != nil {
+		t.Fatalf("create test database: %v", err)
+	}
+	t.Cleanup(func() {
+		// A test may have stopped the cluster for good.
+		if err := p.exec(fmt.Sprintf("DROP DATABASE %s WITH (FORCE)", name)); err != nil && p.Running() {
+			t.Errorf("drop test database: %v", err)
+		}
+	})
+	return p.DSN(name)
+}
+
+// newCluster starts a cluster whose template database has the newest schema.
+func (b *sharedBench) newCluster(ctx context.Context, settings []string) (_ *PostgreSQL, err error) {
+	// Fetching PostgreSQL for all tests must not end with the first of them.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), setupWait)
+	defer cancel()
+	p := &PostgreSQL{}
+	if p.dir, err = b.dir(); err != nil {
+		return nil, err
+	}
+	if p.Server, err = postgres.Start(ctx, p.config(settings)); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(p.dir))
+	}
+	if err := p.makeTemplate(ctx); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	return p, nil
+}
+
+func (p *PostgreSQL) config(settings []string) postgres.Config {
+	return postgres.Config{
+		Dir:       p.dir,
+		SocketDir: filepath.Join(p.dir, "s"),
+		Settings:  append([]string{"max_connections=300"}, settings...),
+		Search:    postgres.Search{DataDir: dataDir(), Progress: progress},
+	}
+}
+
+// progress goes past the testing package, which keeps the output of tests
+// back until they end.
+func progress(line string) { fmt.Fprintln(os.Stderr, "testbed:", line) }
+
+// dataDir is the local system's directory of the checkout that the tests are
+// in, where PostgreSQL may have been put already.
+func dataDir() string {
+	if dir := os.Getenv("POSTBUS_DATA_DIR"); filepath.IsAbs(dir) {
+		return dir
+	}
+	dir, err := os.Getwd()
+	for err == nil && dir != filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.work")); err == nil {
+			return filepath.Join(dir, ".postbus")
+		}
+		dir = filepath.Dir(dir)
+	}
+	return ""
+}
+
+func (p *PostgreSQL) makeTemplate(ctx context.Context) error {
+	if err := p.exec("CREATE DATABASE " + template); err != nil {
+		return fmt.Errorf("make template database: %w", err)
+	}
+	if _, err := migrations.Apply(ctx, p.DSN(template), nil); err != nil {
+		return err
+	}
+	// Sessions in a template keep others from copying it.
+	if err := p.exec("ALTER DATABASE " + template + " WITH ALLOW_CONNECTIONS false"); err != nil {
+		return fmt.Errorf("close template database: %w", err)
+	}
+	return nil
+}
+
+// exec runs one statement outside of tests' databases. It keeps no session.
+func (p *PostgreSQL) exec(sql string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, p.DSN("postgres"))
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, sql)
+	return errors.Join(err, conn.Close(ctx))
+}
+
+func (p *PostgreSQL) close() error {
+	return errors.Join(p.Server.Close(), os.RemoveAll(p.dir))
+}
