@@ -1,0 +1,96 @@
+package job
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/metric"
+
+	"postbus.dev/services/internal/postgres"
+)
+
+// Config says what a Store works with.
+type Config struct {
+	Pool    *pgxpool.Pool
+	Service string        // whose outbox the events go to; "publisher"
+	Owner   uuid.UUID     // this process; new for each start
+	Lease   time.Duration // of a lane; 20 s
+	Ahead   time.Duration // lanes are claimed this long before their time; 2 s
+	Logger  *slog.Logger
+	Meter   metric.MeterProvider // nil: no metrics
+	// Wrote is called after a commit that appended events, so that the relay
+	// need not wait for its poll.
+	Wrote func()
+	// Failpoint, if set, is called with the name of each crash window.
+	Failpoint func(name string)
+}
+
+// Store reads and writes publishes and lanes.
+type Store struct {
+	cfg    Config
+	pool   *pgxpool.Pool
+	writes *postgres.Group[*Transition, Written]
+	intake *postgres.Group[*New, Taken]
+}
+
+// NewStore checks cfg and starts the group writers; Close ends them.
+func NewStore(cfg Config) (*Store, error) {
+	if cfg.Pool == nil || cfg.Owner == uuid.Nil {
+		return nil, errors.New("job store: Pool and Owner are required")
+	}
+	cfg.Service = cmp.Or(cfg.Service, "publisher")
+	cfg.Lease = cmp.Or(cfg.Lease, 20*time.Second)
+	cfg.Ahead = cmp.Or(cfg.Ahead, 2*time.Second)
+	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
+	if cfg.Wrote == nil {
+		cfg.Wrote = func() {}
+	}
+	if cfg.Failpoint == nil {
+		cfg.Failpoint = func(string) {}
+	}
+	s := &Store{cfg: cfg, pool: cfg.Pool}
+	var err error
+	s.writes, err = postgres.NewGroup(postgres.GroupConfig[*Transition, Written]{
+		Name: "publish_transitions", Flush: s.flush, Meter: cfg.Meter,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("job store: %w", err)
+	}
+	s.intake, err = postgres.NewGroup(postgres.GroupConfig[*New, Taken]{
+		Name: "publish_intake", Max: 500, Flush: s.flushIntake, Meter: cfg.Meter,
+		Size: func(n *New) int { return len(n.Publish.Request) + 2048 },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("job store: %w", err)
+	}
+	return s, nil
+}
+
+// Close waits for the writes that were begun.
+func (s *Store) Close() {
+	s.intake.Close()
+	s.writes.Close()
+}
+
+// Lease is how long a lane is held without renewal.
+func (s *Store) Lease() time.Duration { return s.cfg.Lease }
+
+// Written is what a transition came to.
+type Written struct {
+	// Moved: the row is now as Publish says. Otherwise somebody else moved it, the
+	// lane is lost or busy, a gate is closed or the time has not come: read again.
+	Moved   bool
+	Publish Publish
+}
+
+// Write moves one publish, together with whatever else waits. The error is
+// about this transition alone, or the database is away.
+func (s *Store) Write(ctx context.Context, t *Transition) (Written, error) {
+	return s.writes.Do(ctx, t)
+}

@@ -1,0 +1,143 @@
+package publish
+
+import (
+	"context"
+	"time"
+
+	"postbus.dev/services/connectors"
+	"postbus.dev/services/publisher/internal/job"
+)
+
+// find looks for the outcome of a commit whose answer is unknown. What it finds
+// present counts from anybody. Absence counts only from the holder of the lane,
+// only as a proof by the provider's own rules, and only once the call cannot
+// act any more.
+func (t *turn) find(ctx context.Context) {
+	t.r.cfg.Failpoint("publish.before_find")
+	known, err := t.r.store.Evidence(ctx, t.p, t.timing.Window)
+	if err != nil {
+		t.stumble(ctx, err)
+		return
+	}
+	found, err := t.conn.Find(ctx, t.acct.Account, t.post, connectors.Attempt{
+		Number: t.p.Attempt, ArmedAt: t.p.ArmedAt, QuietAt: t.p.QuietAt, Quiet: known.Quiet,
+		OwnedRemoteIDs: known.OwnedRemoteIDs, TwinUnconfirmed: known.TwinUnconfirmed,
+	}, t.p.Checkpoint)
+	switch {
+	case err != nil:
+		t.blind(ctx, connectors.AsError(err), known)
+	case found.Verdict == connectors.Published && found.Post != nil:
+		t.complete(ctx, found.Post, keep(found.Checkpoint, t.p.Checkpoint), []job.Step{t.step("find", "published", found.Call, &connectors.Error{Message: found.Evidence})})
+	case found.Verdict == connectors.Absent && known.Quiet:
+		t.absent(ctx, found)
+	case known.Spent || t.p.State == job.Unconfirmed:
+		t.unclear(ctx, found)
+	default:
+		t.lookAgain(ctx, found)
+	}
+}
+
+// lookAgain waits for the next look.
+func (t *turn) lookAgain(ctx context.Context, found connectors.Found) {
+	tr := t.transition(job.Unknown)
+	tr.Publish.Checkpoint = keep(found.Checkpoint, t.p.Checkpoint)
+	tr.Publish.Looks++
+	tr.Publish.Failures = 0
+	tr.NextIn, tr.HasNext = t.timing.Look, true
+	if found.LookAgain > 0 {
+		tr.NextIn = found.LookAgain
+	}
+	if t.p.Looks == 0 {
+		tr.Steps = []job.Step{t.step("find", "unclear", found.Call, &connectors.Error{Message: found.Evidence})}
+	}
+	t.write(ctx, tr)
+}
+
+// blind handles a read that failed: it is not a look, but the window ends all
+// the same.
+func (t *turn) blind(ctx context.Context, e *connectors.Error, known job.Evidence) {
+	t.noteError(e)
+	if known.Spent || t.p.State == job.Unconfirmed {
+		t.unclear(ctx, connectors.Found{Evidence: "reading back failed: " + e.Error(), Call: e.Call})
+		return
+	}
+	wait, _ := t.waitFor(ctx, e)
+	tr := t.transition(job.Unknown)
+	tr.Publish.Failures++
+	tr.NextIn, tr.HasNext = min(wait, max(t.timing.Window/4, t.timing.Look)), true
+	tr.Steps = []job.Step{t.step("find", e.Kind.String(), e.Call, e)}
+	t.write(ctx, tr)
+}
+
+// absent takes a proof that the attempt made no post. What was not reported yet
+// is tried again; what was reported as unconfirmed has failed.
+func (t *turn) absent(ctx context.Context, found connectors.Found) {
+	steps := []job.Step{t.step("find", "absent", found.Call, &connectors.Error{Message: found.Evidence})}
+	if t.p.State == job.Unconfirmed {
+		t.fail(ctx, &connectors.Error{Kind: connectors.KindReject, Code: connectors.CodeUnavailable, Call: found.Call,
+			Message: "the provider proves that the call made no post: " + found.Evidence}, "find")
+		return
+	}
+	tr := t.transition(job.Ready)
+	tr.Lane = job.Free
+	tr.Publish.Checkpoint = keep(found.Checkpoint, t.p.Checkpoint)
+	tr.Publish.FreshUntil, tr.Publish.Failures = time.Time{}, 0
+	tr.HasNext = true
+	tr.Steps = steps
+	t.write(ctx, tr)
+}
+
+// unclear reports honestly that nobody can tell, once, frees the account, and
+// keeps watching at growing distances.
+func (t *turn) unclear(ctx context.Context, found connectors.Found) {
+	first := t.p.State != job.Unconfirmed
+	tr := t.transition(job.Unconfirmed)
+	tr.Publish.Checkpoint = keep(found.Checkpoint, t.p.Checkpoint)
+	tr.Publish.Looks++
+	if first {
+		tr.Publish.Looks = 0
+		tr.Lane = job.Free
+		tr.Publish.Error = t.problem(&connectors.Error{Code: "OUTCOME_UNKNOWN", Message: found.Evidence, Call: found.Call})
+		tr.Steps = []job.Step{t.step("find", "unclear", found.Call, &connectors.Error{Message: found.Evidence})}
+		tr.Events = t.event(ctx, tr.Publish, t.unconfirmedData(found.Evidence, ""))
+	}
+	t.watch(tr)
+	t.write(ctx, tr)
+}
+
+// watch sets when an unconfirmed publish is looked at next; after the last time
+// it rests until a person or a late answer settles it.
+func (t *turn) watch(tr *job.Transition) {
+	if i := tr.Publish.Looks; i < len(t.timing.Watch) {
+		tr.NextIn, tr.HasNext = t.timing.Watch[i], true
+		return
+	}
+	tr.Publish.NextAt = time.Time{}
+}
+
+// refused handles a row that the database does not take. The one expected case:
+// the remote post belongs to another publish already.
+func (t *turn) refused(ctx context.Context, attempt int, build func(job.Publish) *job.Transition, err error) {
+	want := build(t.p)
+	if !job.IsRemoteTaken(err) || want.Publish.RemoteID == "" {
+		t.stumble(ctx, err)
+		return
+	}
+	owner, ownerErr := t.r.store.RemoteOwner(ctx, t.p.Provider, t.p.AccountID, want.Publish.RemoteID)
+	if ownerErr != nil {
+		t.stumble(ctx, ownerErr)
+		return
+	}
+	evidence := "the provider named post " + want.Publish.RemoteID + ", which publish " + owner.String() + " owns"
+	t.r.metrics.taken.Add(ctx, 1)
+	t.r.log.ErrorContext(ctx, "a remote post is claimed by two publishes", "publish", t.p.ID, "other", owner, "remote_id", want.Publish.RemoteID)
+	t.settle(ctx, func(p job.Publish) *job.Transition {
+		tr := &job.Transition{Publish: p, Lane: job.Free, Steps: want.Steps}
+		tr.Publish.State, tr.Publish.RemoteID, tr.Publish.NextAt = job.Unconfirmed, "", time.Time{}
+		tr.Publish.Error = t.problem(&connectors.Error{Code: "OUTCOME_UNKNOWN", Message: evidence})
+		if p.State != job.Unconfirmed {
+			tr.Events = t.event(ctx, tr.Publish, t.unconfirmedData(evidence, owner.String()))
+		}
+		return tr
+	})
+}

@@ -1,0 +1,381 @@
+package publish
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"postbus.dev/services/internal/limit"
+	"postbus.dev/services/publisher/internal/job"
+)
+
+// lane is an account's lease and what is due on it.
+type lane struct {
+	r       *Runner
+	account uuid.UUID
+	fence   int64
+	ctx     context.Context // ends when the lane is lost: repeatable steps stop, a commit does not
+	cancel  context.CancelFunc
+
+	mu      sync.Mutex
+	until   time.Time // monotonic
+	items   []*item   // by due time, acceptance, id
+	armed   *item     // the one that commits, or whose outcome is open
+	busy    int
+	reload  bool // there is, or may be, more than items
+	loading bool
+	stopped bool // nothing new starts
+	gone    bool // lost or given back
+	timer   *time.Timer
+
+	acct   Account
+	acctAt time.Time // when acct was read; zero: never
+}
+
+// item is a publish on its lane. While busy it belongs to its turn: nobody else
+// writes p, at, due, fresh or clock then, and the turn writes them when it ends,
+// under the lane's mutex.
+type item struct {
+	id    uuid.UUID
+	p     job.Publish
+	clock clock
+	at    time.Time // not before; this process's clock
+	due   time.Time // due_at on this process's clock
+	fresh time.Time // when the preparation gets stale, on this process's clock
+	busy  bool
+}
+
+func newLane(r *Runner, account uuid.UUID, fence int64, until time.Time) *lane {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &lane{r: r, account: account, fence: fence, until: until, ctx: ctx, cancel: cancel}
+}
+
+// clock maps times of the database to this process's clock, never too early.
+type clock struct{ db, here time.Time }
+
+func (c clock) local(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return c.here.Add(t.Sub(c.db))
+}
+
+func newItem(p job.Publish, c clock) *item {
+	it := &item{id: p.ID}
+	it.set(p, c)
+	return it
+}
+
+func (it *item) set(p job.Publish, c clock) {
+	it.p, it.clock = p, c
+	it.at, it.due, it.fresh = c.local(p.NextAt), c.local(p.DueAt), c.local(p.FreshUntil)
+}
+
+// loaded merges what was read from the database.
+func (l *lane) loaded(from job.Lane) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.loading, l.reload = false, from.Full
+	if l.gone {
+		return
+	}
+	c := clock{db: from.Now, here: from.At}
+	for _, p := range from.Work {
+		l.put(newItem(p, c))
+	}
+	l.pump()
+}
+
+// offer takes a publish that was stored just now. False: the lane is not held
+// any more, or full; the database knows.
+func (l *lane) offer(p job.Publish, more bool, acct Account) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.gone || l.stopped {
+		return false
+	}
+	if l.acctAt.IsZero() {
+		l.acct, l.acctAt = acct, time.Now()
+	}
+	l.reload = l.reload || more
+	if len(l.items) >= job.LoadLimit {
+		l.reload = true
+	} else {
+		l.put(newItem(p, clock{db: p.StepAt, here: time.Now()}))
+	}
+	l.pump()
+	return true
+}
+
+// put adds an item, or brings a known one up to date.
+func (l *lane) put(it *item) {
+	for _, old := range l.items {
+		if old.id == it.id {
+			if !old.busy && it.p.Version >= old.p.Version {
+				old.set(it.p, it.clock)
+			}
+			return
+		}
+	}
+	at, _ := slices.BinarySearchFunc(l.items, it, before)
+	l.items = slices.Insert(l.items, at, it)
+	l.r.held.Add(1)
+	if it.p.State == job.Armed || it.p.State == job.Unknown {
+		l.armed = it
+	}
+}
+
+// before orders by due time, then acceptance, then id.
+func before(a, b *item) int {
+	if c := a.p.DueAt.Compare(b.p.DueAt); c != 0 {
+		return c
+	}
+	if c := a.p.AcceptedAt.Compare(b.p.AcceptedAt); c != 0 {
+		return c
+	}
+	return slices.Compare(a.p.ID[:], b.p.ID[:])
+}
+
+func (l *lane) remove(it *item) {
+	if i := slices.Index(l.items, it); i >= 0 {
+		l.items = slices.Delete(l.items, i, i+1)
+		l.r.held.Add(-1)
+	}
+	l.disarm(it)
+}
+
+func (l *lane) disarm(it *item) {
+	if l.armed == it {
+		l.armed = nil
+	}
+}
+
+// pump starts what may run now and sets the timer for what comes next. The
+// lane's mutex is held.
+func (l *lane) pump() {
+	if l.gone || l.stopped {
+		return
+	}
+	now := time.Now()
+	if now.After(l.until.Add(-l.r.store.Lease() / 4)) {
+		l.wakeAt(now.Add(l.r.store.Lease() / 12)) // renewal is due: start nothing on the last quarter of a lease
+		return
+	}
+	var next time.Time
+	for _, it := range l.items {
+		if it.busy {
+			continue
+		}
+		at := it.startAt()
+		if at.After(now) {
+			next = earliest(next, at)
+			continue
+		}
+		if l.busy >= l.r.cfg.PerLane || (it.commits() && l.armed != nil && l.armed != it) {
+			continue // the one that ends pumps again
+		}
+		l.start(it)
+	}
+	l.rest(now, next)
+}
+
+// startAt is when the item's next step may run.
+func (it *item) startAt() time.Time {
+	if it.p.State == job.Ready && it.due.After(it.at) {
+		return it.due
+	}
+	return it.at
+}
+
+// commits says whether the item's next step is Commit.
+func (it *item) commits() bool { return it.p.State == job.Ready && time.Now().Before(it.fresh) }
+
+func (l *lane) start(it *item) {
+	it.busy = true
+	l.busy++
+	if it.commits() {
+		l.armed = it
+	}
+	l.r.steps.Add(1)
+	go l.run(it)
+}
+
+// rest decides what the lane does when nothing more can start: load more, wait
+// a little, or go back to whoever takes it next.
+func (l *lane) rest(now, next time.Time) {
+	if l.reload && !l.loading && len(l.items) < job.LoadLimit {
+		l.loading = true
+		go l.load()
+		return
+	}
+	if l.busy > 0 || l.loading {
+		if !next.IsZero() {
+			l.wakeAt(next)
+		}
+		return
+	}
+	if !next.IsZero() && next.Before(now.Add(l.r.cfg.Hold)) {
+		l.wakeAt(next)
+		return
+	}
+	l.leave()
+	go l.giveBack()
+}
+
+func (l *lane) wakeAt(t time.Time) {
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	l.timer = time.AfterFunc(time.Until(t), func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.pump()
+	})
+}
+
+// leave forgets the lane in memory.
+func (l *lane) leave() {
+	if l.gone {
+		return
+	}
+	l.gone = true
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	l.r.held.Add(-int64(len(l.items)))
+	l.items = nil
+	l.r.unlink(l)
+}
+
+func (l *lane) giveBack() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := l.r.store.Release(ctx, []job.Lane{{Account: l.account, Fence: l.fence}}); err != nil {
+		l.r.log.Warn("release lane: its lease runs out instead", "account", l.account, "error", err)
+		return
+	}
+}
+
+func (l *lane) load() {
+	ctx, cancel := context.WithTimeout(l.ctx, 10*time.Second)
+	defer cancel()
+	lanes, err := l.r.store.Load(ctx, []job.Lane{{Account: l.account, Fence: l.fence}})
+	if err == nil && len(lanes) == 1 {
+		l.loaded(lanes[0])
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.loading = false
+	l.wakeAt(time.Now().Add(time.Second))
+}
+
+// extend takes a renewed lease.
+func (l *lane) extend(until time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.until = until
+	l.pump()
+}
+
+// stop lets nothing new start.
+func (l *lane) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopped = true
+}
+
+// drop forgets a lane that is lost. Its repeatable steps are told to end.
+func (l *lane) drop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leave()
+	l.cancel()
+}
+
+// run is one turn of one publish.
+func (l *lane) run(it *item) {
+	defer l.r.steps.Done()
+	t := &turn{l: l, r: l.r, it: it, p: it.p, clock: it.clock}
+	if err := l.r.slots.Acquire(l.ctx, 1); err == nil {
+		t.run()
+		l.r.slots.Release(1)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.busy--
+	it.busy = false
+	it.set(t.p, t.clock)
+	if t.p.State == job.Armed || t.p.State == job.Unknown {
+		l.armed = it
+	} else {
+		l.disarm(it)
+	}
+	if t.gone || t.p.NextAt.IsZero() {
+		l.remove(it)
+		l.reload = l.reload || t.gone
+	}
+	l.pump()
+}
+
+// last says whether nothing but it is left on the lane, and if so forgets the
+// lane: the transition that ends it gives the lane back in the same commit.
+func (l *lane) last(it *item) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.gone || l.reload || l.loading || len(l.items) != 1 || l.items[0] != it {
+		return false
+	}
+	l.leave()
+	return true
+}
+
+// current returns the account, read again when it is older than maxAge.
+func (l *lane) current(ctx context.Context, maxAge time.Duration) (Account, error) {
+	l.mu.Lock()
+	acct, at := l.acct, l.acctAt
+	l.mu.Unlock()
+	if !at.IsZero() && time.Since(at) <= maxAge {
+		return acct, nil
+	}
+	acct, err := l.r.cfg.Accounts.Load(ctx, l.account)
+	if err != nil {
+		return Account{}, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.acct, l.acctAt = acct, time.Now()
+	return acct, nil
+}
+
+// gated returns the gate that stops the publish longest, if any. The list is as
+// old as the last look; Arm asks the database.
+func (r *Runner) gated(p job.Publish) (limit.Gate, bool) {
+	var worst limit.Gate
+	found := false
+	target := limit.Target{Provider: p.Provider, Client: clientKey(p.Provider), Account: p.AccountID.String()}
+	for _, g := range *r.gates.Load() {
+		open := !g.Until.IsZero() && !g.Until.After(time.Now())
+		if open || !g.Stops(target) {
+			continue
+		}
+		if !found || g.Until.IsZero() || (!worst.Until.IsZero() && g.Until.After(worst.Until)) {
+			worst, found = g, true
+		}
+	}
+	return worst, found
+}
+
+// clientKey names our client id at a provider: one a provider until a process
+// works for several.
+func clientKey(provider string) string { return provider }
+
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
+}

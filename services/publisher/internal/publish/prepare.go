@@ -1,0 +1,78 @@
+package publish
+
+import (
+	"context"
+	"time"
+
+	"postbus.dev/services/connectors"
+	"postbus.dev/services/publisher/internal/job"
+)
+
+// prepare runs one repeatable step and stores its checkpoint. A post that is
+// ready, due and alone goes straight on to commit.
+func (t *turn) prepare(ctx context.Context) {
+	t.r.cfg.Failpoint("publish.before_prepare")
+	step, err := t.conn.Prepare(ctx, t.acct.Account, t.post, t.p.Checkpoint)
+	if err != nil {
+		t.stopped(ctx, "prepare", err)
+		return
+	}
+	t.r.cfg.Failpoint("publish.prepared")
+	tr := t.transition(job.Accepted)
+	tr.Publish.Checkpoint = keep(step.Checkpoint, t.p.Checkpoint)
+	tr.Publish.Failures = 0
+	switch step.Next {
+	case connectors.Ready:
+		if t.due() && t.l.claimCommit(t.it) {
+			t.p.State, t.p.Checkpoint, t.p.Failures = job.Ready, tr.Publish.Checkpoint, 0
+			t.commit(ctx)
+			return
+		}
+		tr.Publish.State, tr.FreshIn = job.Ready, step.FreshFor
+		tr.Publish.NextAt = t.p.DueAt
+		tr.Steps = []job.Step{t.step("prepare", "ready", step.Call, nil)}
+	case connectors.Wait:
+		tr.NextIn, tr.HasNext = step.Wait, true
+		if string(tr.Publish.Checkpoint) != string(t.p.Checkpoint) {
+			tr.Steps = []job.Step{t.step("prepare", "wait", step.Call, nil)}
+		}
+	default:
+		tr.HasNext = true
+		tr.Steps = []job.Step{t.step("prepare", "continue", step.Call, nil)}
+	}
+	tr.Publish.DelayReason = ""
+	if t.write(ctx, tr) {
+		t.r.cfg.Failpoint("publish.checkpointed")
+	}
+}
+
+func (t *turn) due() bool { return !t.local(t.p.DueAt).After(time.Now()) }
+
+// claimCommit makes it the one of its account that commits; false if another is.
+func (l *lane) claimCommit(it *item) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.armed != nil && l.armed != it {
+		return false
+	}
+	l.armed = it
+	return true
+}
+
+// confirm asks whether an accepted post is published.
+func (t *turn) confirm(ctx context.Context) {
+	step, err := t.conn.Confirm(ctx, t.acct.Account, t.post, t.p.Checkpoint)
+	if err != nil {
+		t.stopped(ctx, "confirm", err)
+		return
+	}
+	if step.Next == connectors.Done && step.Post != nil {
+		t.complete(ctx, step.Post, keep(step.Checkpoint, t.p.Checkpoint), []job.Step{t.step("confirm", "done", step.Call, nil)})
+		return
+	}
+	tr := t.transition(job.Confirming)
+	tr.Publish.Checkpoint = keep(step.Checkpoint, t.p.Checkpoint)
+	tr.Publish.Failures = 0
+	tr.NextIn, tr.HasNext = step.Wait, true
+	t.write(ctx, tr)
+}
