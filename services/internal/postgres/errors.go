@@ -20,7 +20,7 @@ var errNullUUID = errors.New("cannot scan NULL into uuid.UUID")
 // SQLSTATE classes 22 (data), 23 (constraints), 21 (cardinality) and 54 (a
 // value too large for an index). The transaction was rolled back.
 func IsDataError(err error) bool {
-	if e := serverError(err); e != nil && !endsSession(e) {
+	if e := serverError(err); e != nil && !endsSession(e) && !lacksPartition(e) {
 		switch class(e.Code) {
 		case "21", "22", "23", "54":
 			return true
@@ -29,14 +29,21 @@ func IsDataError(err error) bool {
 	return false
 }
 
+// lacksPartition: a row without a partition is reported like a violated check,
+// but no value of the row is to blame.
+func lacksPartition(e *pgconn.PgError) bool {
+	return e.Code == "23514" && e.ConstraintName == ""
+}
+
 // IsUnavailable says that the database, not the statement, is the reason: it
 // cannot be reached, shuts down, starts up, is full, turned read-only by a
-// fail-over, or did not answer in time. The same call may succeed later.
+// fail-over, lacks a partition, or did not answer in time. The same call may
+// succeed later.
 func IsUnavailable(err error) bool {
 	if e := serverError(err); e != nil {
-		return endsSession(e) || unavailableCode(e.Code)
+		return endsSession(e) || lacksPartition(e) || unavailableCode(e.Code)
 	}
-	return isNetworkError(err) || errors.Is(err, context.DeadlineExceeded)
+	return isNetworkError(err) && !errors.Is(err, context.Canceled)
 }
 
 // IsContention says that the server gave up this transaction in favor of
@@ -49,15 +56,21 @@ func IsContention(err error) bool {
 // IsAmbiguous says that a write may or may not have been committed: the
 // connection or the wait for its answer ended after the statement was sent.
 // Only reading back settles it. It is true in doubt.
+//
+// "Connection closed" counts, although pgx calls it safe to retry: it is also
+// what a COMMIT gets whose connection breaks before the answer (pgx 5.12).
 func IsAmbiguous(err error) bool {
 	var connect *pgconn.ConnectError
+	if errors.Is(err, pgconn.ErrConnClosed) {
+		return true
+	}
 	if err == nil || pgconn.SafeToRetry(err) || errors.As(err, &connect) {
 		return false
 	}
 	if e := serverError(err); e != nil {
 		return endsSession(e)
 	}
-	return isNetworkError(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+	return isNetworkError(err) || errors.Is(err, context.Canceled)
 }
 
 func serverError(err error) *pgconn.PgError {
@@ -101,5 +114,5 @@ func isNetworkError(err error) bool {
 	var errno syscall.Errno
 	return errors.As(err, &connect) || errors.As(err, &op) || errors.As(err, &errno) || pgconn.Timeout(err) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, pgconn.ErrConnClosed)
+		errors.Is(err, pgconn.ErrConnClosed) || errors.Is(err, context.DeadlineExceeded)
 }

@@ -84,11 +84,11 @@ func poolConfig(c Config) (*pgxpool.Config, error) {
 // The planner settings: services' statements are lookups by key, or join a
 // few hundred keys of an unnest with a table by its primary key, and their
 // plans are prepared once per connection. A plan made while the table was
-// empty reads it whole, and stays when the table has grown. The other cure,
-// plan_cache_mode = force_custom_plan, plans every statement again each time
-// and still chooses a hash join over the whole table where the statistics are
-// old. With the three methods made expensive the index is right at any size;
-// a report that wants a scan belongs on a connection of its own.
+// small reads it whole, and stays when the table has grown. The other cure,
+// plan_cache_mode = force_custom_plan, was tried: it plans every statement
+// again each time and still read the whole table. With the three methods made
+// expensive the index is used at any size; a report that wants a scan belongs
+// on a connection of its own.
 func sessionSettings(c Config) map[string]string {
 	return map[string]string{
 		"application_name":                    cmp.Or(c.Name, "postbus"),
