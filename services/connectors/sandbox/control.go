@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	"postbus.dev/services/connectors/sandbox/stage"
 )
@@ -35,6 +36,7 @@ func (s *Sandbox) routes() http.Handler {
 		"GET /_sandbox/accounts":              s.getAccounts,
 		"POST /_sandbox/accounts":             s.postAccounts,
 		"GET /_sandbox/tokens":                s.getTokens,
+		"POST /_sandbox/tokens":               s.postToken,
 		"POST /_sandbox/tokens/expire":        s.postExpire,
 		"POST /_sandbox/tokens/revoke":        s.postRevoke,
 		"GET /_sandbox/behavior/{provider}":   s.getBehavior,
@@ -81,6 +83,7 @@ GET    /_sandbox/faults               what is set
 DELETE /_sandbox/faults[/{id}]        clear all, or one; lets go what it holds
 POST   /_sandbox/accounts             make accounts              {"provider","username","count",...}
 GET    /_sandbox/accounts
+POST   /_sandbox/tokens               make a code or token       {"provider","account","kind","life"}
 POST   /_sandbox/tokens/expire        {"provider","account"}
 POST   /_sandbox/tokens/revoke        {"provider","account","code","subcode"}
 GET    /_sandbox/behavior/{provider}  how it behaves without faults; PATCH changes it
@@ -186,6 +189,18 @@ func (s *Sandbox) getTokens(r *http.Request) (any, error) {
 	q := r.URL.Query()
 	f := stage.TokenFilter{Provider: q.Get("provider"), Account: q.Get("account"), Kind: q.Get("kind")}
 	return map[string]any{"tokens": s.stage.Accounts.Tokens(f)}, nil
+}
+
+func (s *Sandbox) postToken(r *http.Request) (any, error) {
+	var want struct {
+		stage.TokenFilter
+		Life stage.Duration `json:"life"`
+	}
+	if err := decode(r, &want); err != nil {
+		return nil, err
+	}
+	value, err := s.IssueToken(want.TokenFilter, time.Duration(want.Life))
+	return map[string]string{"token": value}, err
 }
 
 func (s *Sandbox) postExpire(r *http.Request) (any, error) {

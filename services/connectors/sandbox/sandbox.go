@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"postbus.dev/services/connectors/sandbox/bench"
 	"postbus.dev/services/connectors/sandbox/stage"
@@ -73,7 +74,7 @@ func New(cfg Config) (*Sandbox, error) {
 	}
 	s := &Sandbox{stage: st, providers: providers(st, profile), bench: bench.New(), wire: wire.NewLog(0)}
 	for _, p := range s.providers {
-		st.Faults.Register(p.Switches()...)
+		st.Faults.Register(p)
 	}
 	if err := s.addDemo(cfg.Accounts); err != nil {
 		return nil, err
@@ -159,6 +160,22 @@ func (s *Sandbox) AddAccounts(spec stage.Account, count int) ([]stage.Account, e
 // ExpireTokens ends the time of the tokens that match and returns how many.
 func (s *Sandbox) ExpireTokens(f stage.TokenFilter) int {
 	return s.stage.Accounts.Change(f, (*stage.Token).Expire)
+}
+
+// IssueToken makes a credential of the kind (code, short, access) for an account
+// and returns its value. The life is the provider's time; 0 means an hour.
+func (s *Sandbox) IssueToken(f stage.TokenFilter, life time.Duration) (string, error) {
+	a, ok := s.stage.Accounts.Get(f.Provider, f.Account)
+	if !ok {
+		return "", fmt.Errorf("issue token: no account %q at %q", f.Account, f.Provider)
+	}
+	now := time.Now()
+	t := stage.Token{
+		Value: cmp.Or(f.Token, fmt.Sprintf("sandbox-%016x", s.stage.Uint64())), Provider: f.Provider, Account: f.Account,
+		Kind: cmp.Or(f.Kind, "access"), Scopes: a.Scopes, Issued: now, Expires: now.Add(s.stage.Scale(cmp.Or(life, time.Hour))),
+	}
+	s.stage.Accounts.Issue(t)
+	return t.Value, nil
 }
 
 // RevokeTokens makes the tokens that match refused for the given reason; the

@@ -46,19 +46,22 @@ func (s *Sandbox) Serve(cfg ServeConfig) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	srv := &Server{Addr: ln.Addr().String(), URL: "http://" + ln.Addr().String(), served: make(chan error, 1)}
+	srv := &Server{Addr: ln.Addr().String(), served: make(chan error, 1)}
 	var tlsConfig *tls.Config
+	scheme := "http"
 	if cfg.TLS {
+		scheme = "https"
 		if tlsConfig, err = srv.secure(cfg); err != nil {
 			return nil, errors.Join(err, ln.Close())
 		}
 	}
+	srv.URL = scheme + "://" + srv.Addr
 	srv.http = &http.Server{
 		Handler:           s.handler,
 		ReadHeaderTimeout: 5 * time.Minute, // a test may hold a request back for long
 		ErrorLog:          log.New(io.Discard, "", 0),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return stage.WithConn(ctx, wire.ID(c))
+			return stage.WithOrigin(ctx, stage.Origin{Conn: wire.ID(c), Scheme: scheme})
 		},
 	}
 	go func() { srv.served <- srv.http.Serve(s.wire.Listener(ln, tlsConfig)) }()
@@ -84,7 +87,7 @@ func (srv *Server) secure(cfg ServeConfig) (*tls.Config, error) {
 			return nil, err
 		}
 	}
-	srv.URL, srv.Pool = "https://"+srv.Addr, ca.Pool()
+	srv.Pool = ca.Pool()
 	return tlsConfig, nil
 }
 

@@ -49,8 +49,10 @@ type Range struct {
 // Foreign says how often others post the same caption to an account (a person
 // in the app, another tool), per publish call.
 type Foreign struct {
-	Before float64 `json:"before"` // probability of one up to an hour before the container is made
-	After  float64 `json:"after"`  // probability of one at about the time of the publish call
+	Before float64 `json:"before"` // probability of one from before the container was made
+	Ago    Range   `json:"ago"`    // how long before, in real time: the provider's timestamps are
+	After  float64 `json:"after"`  // probability of one at the publish call or a little later
+	Later  Range   `json:"later"`  // how much later
 }
 
 func seconds(from, to int) Range {
@@ -73,7 +75,7 @@ func Hostile() Behavior {
 	b.Strict, b.SecondPublish, b.FirstLook, b.Alternate = true, true, true, true
 	b.PageSize = 3
 	b.Lag, b.Publish = seconds(0, 30), seconds(0, 2)
-	b.Foreign = Foreign{Before: 0.5, After: 0.05}
+	b.Foreign = Foreign{Before: 0.5, Ago: seconds(120, 1800), After: 0.05, Later: seconds(0, 20)}
 	return b
 }
 
@@ -86,7 +88,7 @@ func For(hostile bool) Behavior {
 }
 
 func (b Behavior) check() error {
-	for _, r := range []Range{b.Image, b.Video, b.Lag, b.Publish} {
+	for _, r := range []Range{b.Image, b.Video, b.Lag, b.Publish, b.Foreign.Ago, b.Foreign.Later} {
 		if r.From < 0 || r.To < r.From {
 			return errors.New("a range must go from a time to a later one")
 		}
@@ -98,17 +100,15 @@ func (b Behavior) check() error {
 }
 
 // Behavior returns the present behavior.
-func (ig *Instagram) Behavior() any {
-	ig.mu.Lock()
-	defer ig.mu.Unlock()
-	return ig.behavior
-}
+func (ig *Instagram) Behavior() any { return ig.behavior() }
+
+func (ig *Instagram) behavior() Behavior { return *ig.now.Load() }
 
 // Tune changes the fields that the JSON object names.
 func (ig *Instagram) Tune(data []byte) error {
-	ig.mu.Lock()
+	ig.mu.Lock() // one tuning after the other
 	defer ig.mu.Unlock()
-	b := ig.behavior
+	b := ig.behavior()
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&b); err != nil {
@@ -117,7 +117,7 @@ func (ig *Instagram) Tune(data []byte) error {
 	if err := b.check(); err != nil {
 		return err
 	}
-	ig.behavior = b
+	ig.now.Store(&b)
 	return nil
 }
 
@@ -125,10 +125,7 @@ func (ig *Instagram) draw(r Range) time.Duration {
 	return ig.st.Between(time.Duration(r.From), time.Duration(r.To))
 }
 
-// linger is the time that the provider takes to publish.
-func (ig *Instagram) linger() {
-	ig.mu.Lock()
-	d := ig.draw(ig.behavior.Publish)
-	ig.mu.Unlock()
-	time.Sleep(d)
+// alternate is every other time true, where the answer shapes alternate.
+func (ig *Instagram) alternate() bool {
+	return ig.behavior().Alternate && ig.turn.Add(1)%2 == 0
 }

@@ -60,7 +60,7 @@ func (ig *Instagram) read(w http.ResponseWriter, r *http.Request) (*call, error)
 		return nil, err
 	}
 	v, rest := splitVersion(r.URL.Path)
-	c := &call{method: r.Method, path: "/" + strings.Join(rest, "/"), version: v, params: p, base: base(r)}
+	c := &call{method: r.Method, path: "/" + strings.Join(rest, "/"), version: v, params: p, base: stage.OriginOf(r).Scheme + "://" + r.Host}
 	c.route(rest)
 	c.token = p["access_token"]
 	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok && c.token == "" {
@@ -88,6 +88,8 @@ func (c *call) route(rest []string) {
 		c.open = true
 	case "GET refresh_access_token":
 		set(CallRefresh, refreshToken)
+	case "DELETE *":
+		set(CallDelete, func(*Instagram, *call) (any, *apiError) { return nil, documented(10, 0) })
 	case "DELETE me/permissions":
 		set(CallDisconnect, disconnect)
 	case "GET me":
@@ -194,12 +196,4 @@ func (p params) takeJSON(b []byte) error {
 		p[name] = text
 	}
 	return nil
-}
-
-func base(r *http.Request) string {
-	scheme := "http"
-	if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
-		scheme = "https"
-	}
-	return scheme + "://" + r.Host
 }

@@ -22,7 +22,8 @@ type apiError struct {
 	Message   string
 	Title     string
 	User      string
-	Regain    int  // minutes, in the usage header
+	Regain    int  // minutes, in the account's usage header
+	App       bool // the app's usage header is at its limit
 	OAuth     bool // the envelope of api.instagram.com instead of Graph's
 }
 
@@ -56,6 +57,9 @@ func (ig *Instagram) fail(c *call, e *apiError) stage.Answer {
 			Message: e.Message, Type: cmp.Or(e.Type, "OAuthException"), Code: e.Code,
 			Transient: e.Transient, Title: e.Title, User: e.User, Trace: trace,
 		}
+		if body.User != "" && ig.alternate() {
+			body.Title, body.User = "Fehler", "Die Anfrage konnte nicht bearbeitet werden." // it is localized
+		}
 		if e.Subcode != 0 || e.Code == 190 {
 			body.Subcode = &e.Subcode
 		}
@@ -68,6 +72,9 @@ func (ig *Instagram) fail(c *call, e *apiError) stage.Answer {
 	h := ig.headers(c, trace)
 	if e.Regain > 0 {
 		h.Set("X-Business-Use-Case-Usage", usage(c.account.ID, 100, e.Regain))
+	}
+	if e.App {
+		h.Set("X-App-Usage", `{"call_count":100,"total_time":25,"total_cputime":25}`)
 	}
 	return stage.Answer{Status: cmp.Or(e.Status, http.StatusBadRequest), Header: h, Body: b, Code: e.key()}
 }
@@ -104,7 +111,8 @@ func usage(account string, percent, regain int) string {
 type text struct {
 	message, title, user string
 	transient            bool
-	regain               int
+	regain               int  // minutes, in the usage header
+	app                  bool // the app's usage is at its limit
 }
 
 // known errors, by code/subcode; a code alone stands for its other subcodes.
@@ -119,15 +127,15 @@ func texts(key string) (text, bool) {
 		"1/2207057":     {message: "Thumbnail offset must be greater than or equal to 0 and less than video duration", title: "Thumbnail offset invalid"},
 		"2":             {message: "An unexpected error has occurred. Please retry your request later.", transient: true},
 		"3":             {message: "(#3) Application does not have the capability to make this API call."},
-		"4":             {message: "(#4) Application request limit reached", regain: 19},
+		"4":             {message: "(#4) Application request limit reached", app: true},
 		"4/2207051":     {message: "Application request limit reached", title: "Action is blocked", user: "We restrict certain activity to protect our community. Tell us if you think we made a mistake."},
 		"9/2207042":     {message: "The user has reached the maximum number of posts", title: "Maximum number of posts reached", user: "You reached maximum number of posts that is allowed to be published by Content Publishing API."},
 		"10":            {message: "(#10) Application does not have permission for this action"},
-		"17":            {message: "(#17) User request limit reached", regain: 19},
+		"17":            {message: "(#17) User request limit reached", app: true},
 		"24/2207006":    {message: "The requested resource does not exist", title: "Media not found", user: "The media cannot be found."},
 		"24/2207008":    {message: "The requested resource does not exist", title: "Media Builder Not Found", user: "The media builder does not exist or has been expired."},
 		"25/2207050":    {message: "The Instagram account is restricted.", title: "Account restricted"},
-		"32":            {message: "(#32) Page request limit reached", regain: 19},
+		"32":            {message: "(#32) Page request limit reached", app: true},
 		"100":           {message: "(#100) Invalid parameter"},
 		"100/33":        {message: "Unsupported get request. Object does not exist, cannot be loaded due to missing permissions, or does not support this operation"},
 		"100/2207023":   {message: "The media type is unknown.", title: "Unknown media type"},
@@ -148,7 +156,7 @@ func texts(key string) (text, bool) {
 		"463":           {message: "The session has expired."},
 		"467":           {message: "The access token is invalid."},
 		"506":           {message: "Duplicate status message", title: "Duplicate post"},
-		"613":           {message: "(#613) Calls to this api have exceeded the rate limit.", regain: 19},
+		"613":           {message: "(#613) Calls to this api have exceeded the rate limit.", app: true},
 		"9004/2207052":  {message: "Only photo or video can be accepted as media type.", title: "Media download has failed", user: "The media could not be fetched from this URI."},
 		"9007/2207027":  {message: "Media ID is not available", title: "Media is not ready", user: "The media is not ready for publishing, please wait for a moment"},
 		"36000/2207004": {message: "The image is too large to download.", title: "Image too large"},
@@ -160,7 +168,7 @@ func texts(key string) (text, bool) {
 	return t, ok
 }
 
-// known makes an error of the documentation.
+// documented makes an error of the documentation.
 func documented(code, subcode int) *apiError {
 	e := &apiError{Code: code, Subcode: subcode}
 	t, ok := texts(e.key())
@@ -170,7 +178,8 @@ func documented(code, subcode int) *apiError {
 	if !ok {
 		t = text{message: fmt.Sprintf("(#%d) Error", code)}
 	}
-	e.Message, e.Title, e.User, e.Transient, e.Regain = t.message, t.title, t.user, t.transient, t.regain
+	e.Message, e.Title, e.User, e.Transient = t.message, t.title, t.user, t.transient
+	e.Regain, e.App = t.regain, t.app
 	return e
 }
 

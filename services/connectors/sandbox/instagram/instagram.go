@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"postbus.dev/services/connectors/sandbox/stage"
@@ -35,19 +36,20 @@ const (
 	CallExchange   = "token_exchange"
 	CallRefresh    = "token_refresh"
 	CallDisconnect = "permissions_delete"
+	CallDelete     = "media_delete" // refused: the provider has no such call for this login
 )
 
 // Instagram is the stand-in.
 type Instagram struct {
-	st *stage.Stage
+	st   *stage.Stage
+	now  atomic.Pointer[Behavior]
+	turn atomic.Int64 // alternates the answer shapes
 
 	mu         sync.Mutex
-	behavior   Behavior
 	containers map[string]*container
 	order      []string // container ids, oldest first, to forget the oldest
 	media      map[string]*media
 	users      map[string]*user
-	turn       int // alternates the answer shapes
 }
 
 // user is what the stand-in keeps of one account.
@@ -72,9 +74,16 @@ var (
 
 // New makes the stand-in.
 func New(st *stage.Stage, b Behavior) *Instagram {
-	return &Instagram{
-		st: st, behavior: b,
-		containers: map[string]*container{}, media: map[string]*media{}, users: map[string]*user{},
+	ig := &Instagram{st: st, containers: map[string]*container{}, media: map[string]*media{}, users: map[string]*user{}}
+	ig.now.Store(&b)
+	return ig
+}
+
+// Calls returns the names above.
+func (ig *Instagram) Calls() []string {
+	return []string{
+		CallCreate, CallContainer, CallPublish, CallMedia, CallList, CallStories, CallLimit, CallMe,
+		CallCode, CallExchange, CallRefresh, CallDisconnect, CallDelete,
 	}
 }
 
@@ -108,7 +117,7 @@ func (ig *Instagram) answer(c *call) stage.Answer {
 		return ig.fail(c, e)
 	}
 	if c.name == CallPublish {
-		ig.linger() // without the lock: others are served meanwhile
+		ig.st.Wait(ig.draw(ig.behavior().Publish)) // without the lock: others are served meanwhile
 	}
 	ig.mu.Lock()
 	defer ig.mu.Unlock()

@@ -29,12 +29,12 @@ func publish(ig *Instagram, c *call) (any, *apiError) {
 	if e != nil {
 		return nil, e
 	}
-	if ig.st.Chance(ig.behavior.Foreign.After) {
-		ig.plant(con, time.Now().Add(ig.st.Between(0, 20*time.Second)))
+	if ig.st.Chance(ig.behavior().Foreign.After) {
+		ig.plant(con, time.Now().Add(ig.draw(ig.behavior().Foreign.Later)))
 	}
 	switch ig.state(con) {
 	case "PUBLISHED":
-		if !ig.behavior.SecondPublish {
+		if !ig.behavior().SecondPublish {
 			return map[string]string{"id": con.media[0].post.ID}, nil
 		}
 	case "EXPIRED":
@@ -73,7 +73,7 @@ func (ig *Instagram) publishable(c *call) (*container, *apiError) {
 
 // quota is the number of posts that a rolling day takes; -1 is no limit.
 func (ig *Instagram) quota(a stage.Account) int {
-	return cmp.Or(a.QuotaTotal, ig.behavior.Quota)
+	return cmp.Or(a.QuotaTotal, ig.behavior().Quota)
 }
 
 // post makes the post and writes it into the ledger.
@@ -109,7 +109,7 @@ func (ig *Instagram) lag(account string) time.Duration {
 	if f, ok := ig.st.Faults.State("list_lag", Name, CallPublish, account); ok {
 		return ig.st.Scale(time.Duration(f.Delay))
 	}
-	return ig.draw(ig.behavior.Lag)
+	return ig.draw(ig.behavior().Lag)
 }
 
 // urls are the media of a container, those of its children in order.

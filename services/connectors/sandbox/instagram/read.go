@@ -160,8 +160,8 @@ func (ig *Instagram) limit(c *call) (int, *apiError) {
 		}
 	}
 	n = min(n, 100)
-	if ig.behavior.PageSize > 0 {
-		n = min(n, ig.behavior.PageSize)
+	if ig.behavior().PageSize > 0 {
+		n = min(n, ig.behavior().PageSize)
 	}
 	return n, nil
 }

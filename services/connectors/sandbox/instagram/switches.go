@@ -1,7 +1,10 @@
 package instagram
 
 import (
+	"cmp"
+	"math"
 	"net/http"
+	"time"
 
 	"postbus.dev/services/connectors/sandbox/stage"
 )
@@ -36,8 +39,9 @@ func (ig *Instagram) answers() []stage.Switch {
 		{name: "policy_block", about: "368: temporarily blocked for policy", calls: []string{CallPublish}, code: 368},
 		{name: "no_permission", about: "10: a permission is missing", code: 10},
 		{name: "token_dead", about: "190 with a subcode: 0 expired, 458 removed, 459 checkpoint, 460 password, 463 expired, 464 unconfirmed, 467 invalid", params: sub, code: 190},
-		{name: "rate_limited", about: "80002 with the usage header: too many calls to this account", code: 80002},
-		{name: "app_limited", about: "4: application request limit reached", code: 4},
+		{name: "rate_limited", about: "80002 with the usage header: too many calls to this account", code: 80002,
+			params: map[string]string{"delay": "until access is regained, as the header says it, default 19m"}},
+		{name: "app_limited", about: "4: application request limit reached; no header says until when", code: 4},
 		{name: "read_100_33", about: "100/33: reads fail though the object is there", calls: reads, code: 100, subcode: 33},
 		{name: "transient_before", about: "2, is_transient, HTTP 500; nothing is carried out", code: 2},
 		{name: "transient_after", about: "2, is_transient, HTTP 500, though the call was carried out", code: 2, after: true},
@@ -48,7 +52,7 @@ func (ig *Instagram) answers() []stage.Switch {
 		preset := stage.Fault{Code: d.code, Subcode: d.subcode, After: d.after}
 		switches[i] = stage.Switch{
 			Name: d.name, Provider: Name, About: d.about, Calls: d.calls, Params: d.params,
-			Plan: func(f stage.Fault) stage.Plan { return ig.refuse(f, preset) },
+			Plan: func(f stage.Fault, a stage.Act) stage.Plan { return ig.refuse(f, preset, a.Account) },
 		}
 	}
 	return switches
@@ -75,10 +79,11 @@ func states() []stage.Switch {
 }
 
 // refuse is the plan of an error: what the fault names wins over the preset.
-func (ig *Instagram) refuse(f, preset stage.Fault) stage.Plan {
-	if f.Code != 0 || preset.Code == 0 {
+func (ig *Instagram) refuse(f, preset stage.Fault, account string) stage.Plan {
+	if f.Code != 0 {
 		preset.Code, preset.Subcode = f.Code, f.Subcode
 	}
+	preset.Code = cmp.Or(preset.Code, 1)
 	if f.Subcode != 0 {
 		preset.Subcode = f.Subcode
 	}
@@ -93,8 +98,9 @@ func (ig *Instagram) refuse(f, preset stage.Fault) stage.Plan {
 	if f.Message != "" {
 		e.Message = f.Message
 	}
-	c := &call{}
-	c.account.ID = f.Account
-	answer := ig.fail(c, e)
+	if e.Regain > 0 && f.Delay > 0 {
+		e.Regain = int(math.Ceil(time.Duration(f.Delay).Minutes()))
+	}
+	answer := ig.fail(&call{account: stage.Account{ID: account}}, e)
 	return stage.Plan{Skip: !f.After && !preset.After, Answer: &answer}
 }

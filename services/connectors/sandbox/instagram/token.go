@@ -86,19 +86,10 @@ func (ig *Instagram) expired(t stage.Token) *apiError {
 	e := documented(190, 463)
 	e.Message = fmt.Sprintf("Error validating access token: Session has expired on %s. The current time is %s.",
 		t.Expires.UTC().Format("Monday, 02-Jan-06 15:04:05 MST"), time.Now().UTC().Format("Monday, 02-Jan-06 15:04:05 MST"))
-	ig.mu.Lock()
-	defer ig.mu.Unlock()
 	if ig.alternate() {
 		e.Subcode, e.Status, e.Type = 0, 401, "IGApiException"
 	}
 	return e
-}
-
-// alternate is every other time true, where the answer shapes alternate; the
-// lock is held.
-func (ig *Instagram) alternate() bool {
-	ig.turn++
-	return ig.behavior.Alternate && ig.turn%2 == 0
 }
 
 // throttle counts the call against the account's limit.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -45,7 +46,7 @@ type Switch struct {
 	Params   map[string]string `json:"params,omitempty"`
 	// Plan says what happens to a call that the fault hits. Without it the
 	// switch changes the stand-in's state, which asks for it by State.
-	Plan func(Fault) Plan `json:"-"`
+	Plan func(Fault, Act) Plan `json:"-"`
 }
 
 // live is a set fault with its own counters.
@@ -67,17 +68,19 @@ type Faults struct {
 	last     int64
 	set      []*live
 	switches []Switch
+	calls    []string
 }
 
 func newFaults(seed uint64) *Faults {
 	return &Faults{seed: seed, switches: common()}
 }
 
-// Register makes switches known.
-func (f *Faults) Register(sw ...Switch) {
+// Register makes the switches and calls of a provider known.
+func (f *Faults) Register(p Provider) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.switches = append(f.switches, sw...)
+	f.switches = append(f.switches, p.Switches()...)
+	f.calls = append(f.calls, p.Calls()...)
 }
 
 // Switches lists every switch that can be set.
@@ -94,6 +97,9 @@ func (f *Faults) Add(ft Fault) (Fault, error) {
 	sw, err := f.find(ft)
 	if err != nil {
 		return Fault{}, err
+	}
+	if ft.Call != "" && !slices.Contains(f.calls, ft.Call) {
+		return Fault{}, fmt.Errorf("no call %q: %s", ft.Call, strings.Join(f.calls, ", "))
 	}
 	if ft.Probability < 0 || ft.Probability > 1 || ft.Count < 0 || ft.Skip < 0 || ft.Delay < 0 {
 		return Fault{}, errors.New("probability is not within 0 and 1, or count, skip or delay is negative")

@@ -30,26 +30,43 @@ type Act struct {
 	Do func(n int64) Answer
 }
 
-type connKey struct{}
+// Origin is where a request came in.
+type Origin struct {
+	Conn   int64  // number in the connection log; 0 when there is none
+	Scheme string // http or https
+}
 
-// WithConn tells the number of the connection that a request came on.
-func WithConn(ctx context.Context, n int64) context.Context {
-	return context.WithValue(ctx, connKey{}, n)
+type originKey struct{}
+
+// WithOrigin tells where the requests of a connection come in.
+func WithOrigin(ctx context.Context, o Origin) context.Context {
+	return context.WithValue(ctx, originKey{}, o)
+}
+
+// OriginOf returns where a request came in.
+func OriginOf(r *http.Request) Origin {
+	o, ok := r.Context().Value(originKey{}).(Origin)
+	if !ok {
+		o.Scheme = "http"
+		if r.TLS != nil {
+			o.Scheme = "https"
+		}
+	}
+	return o
 }
 
 // Play carries a call out and answers it, as the faults say. The request's body
 // must have been read.
 func (s *Stage) Play(w http.ResponseWriter, r *http.Request, a Act) {
-	conn, _ := r.Context().Value(connKey{}).(int64)
 	slices.Sort(a.Params)
 	entry := s.Calls.begin(Call{
 		Provider: a.Provider, Name: a.Call, Account: a.Account, Method: r.Method, Path: r.URL.Path,
-		Params: a.Params, Unknown: a.Unknown, Conn: conn,
+		Params: a.Params, Unknown: a.Unknown, Conn: OriginOf(r).Conn,
 	})
 	var plan Plan
 	hit := s.Faults.play(a.Provider, a.Call, a.Account)
 	if hit != nil {
-		plan = hit.sw.Plan(hit.Fault)
+		plan = hit.sw.Plan(hit.Fault, a)
 		s.Calls.update(entry, func(c *Call) { c.Switch, c.Fault = hit.Switch, hit.ID })
 	}
 	answer, answered := s.perform(r.Context(), a, plan, hit, entry)

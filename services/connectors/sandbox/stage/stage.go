@@ -32,6 +32,8 @@ type Provider interface {
 	Account(spec Account) (Account, error)
 	// Switches are the faults that only this provider has.
 	Switches() []Switch
+	// Calls are the names of its calls, as faults and the call log use them.
+	Calls() []string
 	// Hints map what is known of the provider's misbehavior to faults.
 	Hints() []Hint
 }
@@ -53,11 +55,20 @@ type Planter interface {
 
 // Hint maps one thing known of a provider to the fault that plays it.
 type Hint struct {
-	Source  string `json:"source"`            // "errors" or "hints"
-	Row     string `json:"row"`               // the provider's code and subcode, or a short name
-	About   string `json:"about"`             // what it means at the provider
-	Fault   Fault  `json:"fault"`             // ready to be posted to /_sandbox/faults
-	Builtin string `json:"builtin,omitempty"` // the behavior that plays it without any fault
+	Source  string  `json:"source"`            // "errors": a row of the error table; "hints": any other misbehavior
+	Row     string  `json:"row"`               // the provider's code and subcode, or a short name
+	About   string  `json:"about"`             // what it means at the provider
+	Builtin string  `json:"builtin,omitempty"` // what plays it without any fault
+	Fault   *Fault  `json:"fault,omitempty"`   // ready to be posted to /_sandbox/faults
+	Expect  *Expect `json:"expect,omitempty"`  // what the fault makes of a call
+}
+
+// Expect is what a caller sees when a fault hits.
+type Expect struct {
+	Call     string `json:"call"`
+	Status   int    `json:"status"`   // 0: no answer
+	Code     string `json:"code"`     // of the provider's envelope; "" when there is none
+	Executed bool   `json:"executed"` // carried out all the same
 }
 
 // Config is what a Stage needs.
@@ -121,13 +132,21 @@ func (s *Stage) Scale(d time.Duration) time.Duration {
 
 // Between draws a duration at the provider, and scales it.
 func (s *Stage) Between(from, to time.Duration) time.Duration {
+	return s.Scale(s.Real(from, to))
+}
+
+// Real draws a duration that is not scaled.
+func (s *Stage) Real(from, to time.Duration) time.Duration {
 	if to <= from {
-		return s.Scale(from)
+		return from
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.Scale(from + time.Duration(s.rng.Int64N(int64(to-from))))
+	return from + time.Duration(s.rng.Int64N(int64(to-from)))
 }
+
+// Wait lets a duration pass, or less when the stage is closed.
+func (s *Stage) Wait(d time.Duration) { s.sleep(d, nil) }
 
 // Chance is true with probability p.
 func (s *Stage) Chance(p float64) bool {

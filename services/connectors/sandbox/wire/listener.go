@@ -25,18 +25,17 @@ func (l *listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	rec := l.log.open(c.RemoteAddr().String(), l.cfg != nil)
-	raw := &rawConn{Conn: c, log: l.log, rec: rec}
+	raw := &rawConn{Conn: c, rec: rec}
 	if l.cfg == nil {
-		return &appConn{Conn: raw, log: l.log, rec: rec}, nil
+		return &appConn{Conn: raw, rec: rec}, nil
 	}
-	return &appConn{Conn: tls.Server(raw, l.cfg), log: l.log, rec: rec}, nil
+	return &appConn{Conn: tls.Server(raw, l.cfg), rec: rec}, nil
 }
 
 // rawConn counts what comes from the network.
 type rawConn struct {
 	net.Conn
-	log *Log
-	rec *Conn
+	rec *record
 }
 
 // NetConn returns the connection below.
@@ -45,8 +44,7 @@ func (c *rawConn) NetConn() net.Conn { return c.Conn }
 func (c *rawConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	now := time.Now()
-	c.log.update(func() {
-		r := c.rec
+	c.rec.update(func(r *Conn) {
 		count(n, now, &r.RawBytes, &r.FirstRaw, &r.LastRaw, &r.Raw)
 		if err != nil && r.Closed.IsZero() && !isTimeout(err) {
 			r.Closed, r.Ending = now, err.Error()
@@ -57,9 +55,9 @@ func (c *rawConn) Read(p []byte) (int, error) {
 
 func (c *rawConn) Close() error {
 	now := time.Now()
-	c.log.update(func() {
-		if c.rec.Closed.IsZero() {
-			c.rec.Closed = now
+	c.rec.update(func(r *Conn) {
+		if r.Closed.IsZero() {
+			r.Closed = now
 		}
 	})
 	return c.Conn.Close()
@@ -68,8 +66,7 @@ func (c *rawConn) Close() error {
 // appConn counts what the application gets: the bytes of requests.
 type appConn struct {
 	net.Conn // *tls.Conn or *rawConn
-	log      *Log
-	rec      *Conn
+	rec      *record
 }
 
 // NetConn returns the connection below.
@@ -86,9 +83,7 @@ func (c *appConn) Read(p []byte) (int, error) {
 	}
 	n, err := c.Conn.Read(p)
 	now := time.Now()
-	c.log.update(func() {
-		count(n, now, &c.rec.AppBytes, &c.rec.FirstApp, &c.rec.LastApp, &c.rec.App)
-	})
+	c.rec.update(func(r *Conn) { count(n, now, &r.AppBytes, &r.FirstApp, &r.LastApp, &r.App) })
 	return n, err
 }
 
@@ -100,13 +95,13 @@ func (c *appConn) handshake(t *tls.Conn) error {
 		return err
 	}
 	now := time.Now()
-	c.log.update(func() { c.rec.Handshaken = now })
+	c.rec.update(func(r *Conn) { r.Handshaken = now })
 	return nil
 }
 
 func (c *appConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
-	c.log.update(func() { c.rec.SentBytes += int64(n) })
+	c.rec.update(func(r *Conn) { r.SentBytes += int64(n) })
 	return n, err
 }
 

@@ -4,6 +4,7 @@
 package wire
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -39,12 +40,32 @@ type Conn struct {
 
 const keepChunks = 64
 
+// record is a Conn that is being written.
+type record struct {
+	mu sync.Mutex
+	Conn
+}
+
+func (r *record) update(f func(*Conn)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f(&r.Conn)
+}
+
+func (r *record) snapshot() Conn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.Conn
+	c.Raw, c.App = slices.Clone(c.Raw), slices.Clone(c.App)
+	return c
+}
+
 // Log is the record of connections; it keeps the newest.
 type Log struct {
 	mu    sync.Mutex
 	keep  int
 	last  int64
-	conns []*Conn
+	conns []*record
 }
 
 // NewLog makes a log that keeps so many connections; 0 means 10,000.
@@ -60,10 +81,8 @@ func (l *Log) List() []Conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	list := make([]Conn, len(l.conns))
-	for i, c := range l.conns {
-		list[i] = *c
-		list[i].Raw = append([]Chunk(nil), c.Raw...)
-		list[i].App = append([]Chunk(nil), c.App...)
+	for i, r := range l.conns {
+		list[i] = r.snapshot()
 	}
 	return list
 }
@@ -75,21 +94,14 @@ func (l *Log) Clear() {
 	l.conns = nil
 }
 
-func (l *Log) open(remote string, tls bool) *Conn {
+func (l *Log) open(remote string, tls bool) *record {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last++
-	c := &Conn{ID: l.last, Remote: remote, TLS: tls, Accepted: time.Now()}
+	r := &record{Conn: Conn{ID: l.last, Remote: remote, TLS: tls, Accepted: time.Now()}}
 	if len(l.conns) == l.keep {
-		l.conns = append(l.conns[:0:0], l.conns[l.keep/10+1:]...)
+		l.conns = slices.Clone(l.conns[l.keep/10+1:])
 	}
-	l.conns = append(l.conns, c)
-	return c
-}
-
-// update changes a record under the lock.
-func (l *Log) update(f func()) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	f()
+	l.conns = append(l.conns, r)
+	return r
 }
