@@ -138,7 +138,7 @@ func (s *Server) endOrphan() error {
 }
 
 // runningPID reads postmaster.pid and returns the process in it if that is a
-// PostgreSQL server, else 0. A process id that something else has got in the
+// server on this data, else 0. A process id that something else has got in the
 // meantime would keep a new server from starting: such a file is removed.
 func (s *Server) runningPID() int {
 	file := filepath.Join(s.dataDir(), "postmaster.pid")
@@ -151,7 +151,7 @@ func (s *Server) runningPID() int {
 	if err != nil || pid <= 1 || errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 		return 0 // PostgreSQL itself sees that it is stale
 	}
-	if !isPostgres(pid) {
+	if !serves(pid, s.dataDir()) {
 		_ = os.Remove(file)
 		return 0
 	}

@@ -17,14 +17,12 @@ func detach(attr *syscall.SysProcAttr) {
 	attr.Pdeathsig = syscall.SIGINT
 }
 
-// isPostgres tells whether a process is a PostgreSQL server.
-func isPostgres(pid int) bool {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil {
-		return false
-	}
-	program, _, _ := bytes.Cut(b, []byte{0})
-	return strings.HasPrefix(filepath.Base(string(program)), "postgres")
+// serves tells whether a process is a PostgreSQL server on a data directory:
+// each of them, and nothing else, has that as its working directory.
+func serves(pid int, dataDir string) bool {
+	cwd, err1 := os.Stat(fmt.Sprintf("/proc/%d/cwd", pid))
+	data, err2 := os.Stat(dataDir)
+	return err1 == nil && err2 == nil && os.SameFile(cwd, data)
 }
 
 // children are the processes that a process started and that are alive.

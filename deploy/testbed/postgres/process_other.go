@@ -4,7 +4,6 @@ package postgres
 
 import (
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -14,10 +13,11 @@ import (
 // owner.
 func detach(attr *syscall.SysProcAttr) { attr.Setpgid = true }
 
-// isPostgres tells whether a process is a PostgreSQL server.
-func isPostgres(pid int) bool {
-	out, err := exec.Command("ps", "-o", "comm=", "-p", strconv.Itoa(pid)).Output()
-	return err == nil && strings.HasPrefix(filepath.Base(strings.TrimSpace(string(out))), "postgres")
+// serves tells whether a process is a PostgreSQL server on a data directory,
+// which is an argument of it.
+func serves(pid int, dataDir string) bool {
+	out, err := exec.Command("ps", "-o", "args=", "-p", strconv.Itoa(pid)).Output()
+	return err == nil && strings.Contains(string(out), "postgres") && strings.Contains(string(out), dataDir)
 }
 
 // children are found on Linux only; elsewhere they end by themselves, soon

@@ -92,6 +92,9 @@ func (s Search) stores() []string {
 	if s.DataDir != "" && o.reaches(existing(s.DataDir)) {
 		all = append(all, s.DataDir)
 	}
+	if s.Dirs != nil && len(all) > 0 {
+		return all // who says where to look means that
+	}
 	if os.Geteuid() == 0 {
 		return append(all, rootStore) // the user that the server runs as must get there
 	}

@@ -55,14 +55,14 @@ func (s *Server) Kill() error {
 		return fmt.Errorf("kill PostgreSQL: %w", err)
 	}
 	<-p.done
-	return awaitDeath(all)
+	return s.awaitDeath(all)
 }
 
 // awaitDeath returns when none of the processes is left: while one is, a new
 // server refuses the data.
-func awaitDeath(pids []int) error {
+func (s *Server) awaitDeath(pids []int) error {
 	for deadline := time.Now().Add(stopWait); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if !slices.ContainsFunc(pids, isPostgres) {
+		if !slices.ContainsFunc(pids, func(pid int) bool { return serves(pid, s.dataDir()) }) {
 			return nil
 		}
 	}
@@ -84,23 +84,29 @@ func (s *Server) Close() error {
 	return err
 }
 
-// freeSegment removes what Kill left in the system's shared memory. A server
-// that was shut down has removed it and its postmaster.pid.
+// freeSegment removes what Kill left in the system's shared memory.
 func (s *Server) freeSegment() {
+	if id, ok := s.segment(); ok && s.lock != nil {
+		removeSegment(id)
+	}
+}
+
+// segment reads the id of the shared memory segment from postmaster.pid, which
+// a server that was shut down has removed, as it has the segment.
+func (s *Server) segment() (id int, ok bool) {
 	b, err := os.ReadFile(filepath.Join(s.dataDir(), "postmaster.pid"))
 	if err != nil {
-		return
+		return 0, false
 	}
 	const keyAndID = 6
 	lines := bytes.Split(b, []byte("\n"))
 	if len(lines) <= keyAndID {
-		return
+		return 0, false
 	}
 	fields := bytes.Fields(lines[keyAndID])
 	if len(fields) != 2 {
-		return
+		return 0, false
 	}
-	if id, err := strconv.Atoi(string(fields[1])); err == nil && s.lock != nil {
-		removeSegment(id)
-	}
+	id, err = strconv.Atoi(string(fields[1]))
+	return id, err == nil && id > 0
 }
