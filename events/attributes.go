@@ -1,6 +1,7 @@
 package events
 
 import (
+	"mime"
 	"net/url"
 	"slices"
 	"strings"
@@ -14,11 +15,11 @@ import (
 // The bounds of an event. Everything beyond them is malformed: what is read has
 // to fit into rows, headers and the events that tell of it.
 const (
-	MaxData           = 1 << 20 // bytes of data, or of a structured event
-	MaxID             = 1_024   // bytes of id, source, type and subject
-	MaxAttribute      = 8 << 10 // bytes of any other attribute
-	MaxAttributes     = 64      // attributes of one event
-	maxAttributeNames = 64      // bytes of an attribute's name
+	MaxData          = 1 << 20 // bytes of data, or of a structured event
+	MaxID            = 1_024   // bytes of id, source, type and subject
+	MaxAttribute     = 8 << 10 // bytes of any other attribute
+	MaxAttributes    = 64      // attributes of one event
+	maxAttributeName = 64      // bytes of an attribute's name
 )
 
 // MalformedError says why something is not an event that we can read. Unlike a
@@ -43,7 +44,7 @@ type attributes struct {
 // the JSON format.
 func (a *attributes) set(name string, value any) error {
 	if !attributeName(name) {
-		return malformed("attribute name " + quote(name) + " is not of lower-case letters and digits")
+		return malformed("attribute name " + quote(name) + " is not one of 1 to 64 lower-case letters and digits")
 	}
 	if slices.Contains(a.names, name) {
 		return malformed("attribute " + name + " is there twice")
@@ -52,29 +53,32 @@ func (a *attributes) set(name string, value any) error {
 		return malformed("more attributes than an event may have")
 	}
 	text, isText := value.(string)
-	if isText {
-		if why := badAttribute(name, text); why != "" {
-			return malformed("attribute " + name + " " + why)
-		}
+	why := ""
+	switch {
+	case isText && badText(name, text) != "":
+		why = badText(name, text)
+	case !coreAttribute(name):
+		a.setExtension(name, value)
+	case !isText:
+		why = "is not a string"
+	default:
+		why = a.setCore(name, text)
 	}
-	if !coreAttribute(name) {
-		if a.ec.Extensions == nil {
-			a.ec.Extensions = make(map[string]any, 8)
-		}
-		a.ec.Extensions[name] = value
-		return nil
-	}
-	if !isText {
-		return malformed("attribute " + name + " is not a string")
-	}
-	if why := a.setCore(name, text); why != "" {
+	if why != "" {
 		return malformed("attribute " + name + " " + why)
 	}
 	return nil
 }
 
+func (a *attributes) setExtension(name string, value any) {
+	if a.ec.Extensions == nil {
+		a.ec.Extensions = make(map[string]any, 8)
+	}
+	a.ec.Extensions[name] = value
+}
+
 func attributeName(s string) bool {
-	if s == "" || len(s) > maxAttributeNames || s == "data" {
+	if s == "" || len(s) > maxAttributeName || s == "data" { // the JSON format has "data" for the data
 		return false
 	}
 	for i := range len(s) {
@@ -93,7 +97,8 @@ func coreAttribute(name string) bool {
 	return false
 }
 
-func badAttribute(name, value string) (why string) {
+// badText judges the value of any attribute.
+func badText(name, value string) (why string) {
 	most := MaxAttribute
 	switch name {
 	case "id", "source", "type", "subject":
@@ -131,12 +136,16 @@ func (a *attributes) setCore(name, value string) (why string) {
 		a.ec.Subject = &value
 	case "datacontenttype":
 		a.ec.DataContentType = &value
+		return badMediaType(value)
 	case "source":
 		u, why := parseURI(value)
 		a.ec.Source = types.URIRef{URL: u}
 		return why
 	case "dataschema":
 		u, why := parseURI(value)
+		if why == "" && !u.IsAbs() {
+			why = "is not an absolute URI"
+		}
 		a.ec.DataSchema = &types.URI{URL: u}
 		return why
 	case "time":
@@ -145,6 +154,16 @@ func (a *attributes) setCore(name, value string) (why string) {
 			return err.Error()
 		}
 		a.ec.Time = &types.Timestamp{Time: t}
+	}
+	return ""
+}
+
+func badMediaType(s string) (why string) {
+	if s == event.ApplicationJSON {
+		return ""
+	}
+	if _, _, err := mime.ParseMediaType(s); err != nil {
+		return "is not a media type"
 	}
 	return ""
 }
@@ -179,41 +198,57 @@ func (a *attributes) event(data []byte) (event.Event, error) {
 	if len(data) > 0 {
 		e.DataEncoded = data
 	}
-	if err := e.Validate(); err != nil {
-		return event.Event{}, malformed(err.Error())
-	}
 	if _, fault := checkSchema(e.Type(), e.DataSchema()); fault != "" {
 		return event.Event{}, malformed(fault)
 	}
 	return e, nil
 }
 
-// attributesOf lists the attributes of e in their canonical string form, each
-// once, in a fixed order.
-func attributesOf(e event.Event, yield func(name, value string)) error {
-	yield("specversion", e.SpecVersion())
-	yield("id", e.ID())
-	yield("source", e.Source())
-	yield("type", e.Type())
-	for _, o := range []struct{ name, value string }{
-		{"subject", e.Subject()}, {"datacontenttype", e.DataContentType()}, {"dataschema", e.DataSchema()},
-	} {
-		if o.value != "" {
-			yield(o.name, o.value)
+// attribute is one attribute in its canonical string form.
+type attribute struct{ name, value string }
+
+// listAttributes lists the attributes of e, those of CloudEvents itself first and
+// the extensions by name.
+func listAttributes(e event.Event) ([]attribute, error) {
+	if e.Context == nil || e.SpecVersion() != event.CloudEventsVersionV1 {
+		return nil, malformed("it is not a CloudEvent of version 1.0")
+	}
+	list := make([]attribute, 0, 16)
+	list = append(list, attribute{"specversion", e.SpecVersion()}, attribute{"id", e.ID()}, attribute{"source", e.Source()}, attribute{"type", e.Type()})
+	for _, at := range [...]attribute{{"subject", e.Subject()}, {"datacontenttype", e.DataContentType()}, {"dataschema", e.DataSchema()}} {
+		if at.value != "" {
+			list = append(list, at)
 		}
 	}
 	if t := e.Time(); !t.IsZero() {
-		yield("time", formatInstant(t))
+		list = append(list, attribute{"time", formatInstant(t)})
 	}
 	extensions := e.Extensions()
 	for _, name := range sortedNames(extensions) {
 		value, err := types.Format(extensions[name])
 		if err != nil {
-			return malformed("attribute " + name + " has no string form")
+			return nil, malformed("attribute " + quote(name) + " has no string form")
 		}
-		yield(name, value)
+		list = append(list, attribute{name, value})
 	}
-	return nil
+	return list, nil
+}
+
+// sendable lists the attributes of e and refuses an event that nobody could read
+// again.
+func sendable(e event.Event) ([]attribute, error) {
+	list, err := listAttributes(e)
+	if err != nil {
+		return nil, err
+	}
+	var a attributes
+	for _, at := range list {
+		if err := a.set(at.name, at.value); err != nil {
+			return nil, err
+		}
+	}
+	_, err = a.event(e.DataEncoded)
+	return list, err
 }
 
 func sortedNames(m map[string]any) []string {
@@ -226,25 +261,3 @@ func sortedNames(m map[string]any) []string {
 }
 
 func formatInstant(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
-
-// sendable refuses an event that nobody could read again.
-func sendable(e event.Event) error {
-	if e.Context == nil || e.SpecVersion() != event.CloudEventsVersionV1 {
-		return malformed("not a CloudEvent of version 1.0")
-	}
-	var a attributes
-	var bad error
-	err := attributesOf(e, func(name, value string) {
-		if setErr := a.set(name, value); bad == nil {
-			bad = setErr
-		}
-	})
-	if err != nil {
-		return err
-	}
-	if bad != nil {
-		return bad
-	}
-	_, err = a.event(e.Data())
-	return err
-}

@@ -19,15 +19,16 @@ const (
 // Encode writes e in binary mode: subject = type, each attribute a ce-* header,
 // the payload is the data. Nats-Msg-Id is that of MsgID.
 func Encode(e event.Event) (*nats.Msg, error) {
-	if err := sendable(e); err != nil {
+	list, err := sendable(e)
+	if err != nil {
 		return nil, err
 	}
 	m := newMsg(e)
 	m.Data = e.Data()
-	err := attributesOf(e, func(name, value string) {
-		m.Header[headerPrefix+name] = []string{percentEncode(value)}
-	})
-	return m, err
+	for _, at := range list {
+		m.Header[headerPrefix+at.name] = []string{percentEncode(at.value)}
+	}
+	return m, nil
 }
 
 // EncodeStructured writes e in structured mode: the payload is the whole event
@@ -136,7 +137,7 @@ func decodeBinary(h header, data []byte) (event.Event, error) {
 	for _, at := range h.attributes {
 		value, err := percentDecode(at.value)
 		if err != nil {
-			return event.Event{}, malformed("header ce-" + quote(at.name) + " " + err.Error())
+			return event.Event{}, malformed("header " + quote(headerPrefix+at.name) + " " + err.Error())
 		}
 		if err := a.set(at.name, value); err != nil {
 			return event.Event{}, err

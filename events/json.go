@@ -14,26 +14,23 @@ import (
 // MarshalJSON writes e in the JSON format of CloudEvents. JSON data is embedded
 // as its bytes are; what would not come back byte for byte goes into data_base64.
 func MarshalJSON(e event.Event) ([]byte, error) {
-	if err := sendable(e); err != nil {
+	list, err := sendable(e)
+	if err != nil {
 		return nil, err
 	}
 	var b bytes.Buffer
-	b.Grow(512 + len(e.DataEncoded))
+	b.Grow(1024 + len(e.DataEncoded))
 	extensions := e.Extensions()
-	separator := byte('{')
-	err := attributesOf(e, func(name, value string) {
-		b.WriteByte(separator)
-		separator = ','
-		b.WriteString(`"` + name + `":`)
-		switch extensions[name].(type) {
+	separator := `{"`
+	for _, at := range list {
+		b.WriteString(separator + at.name + `":`)
+		separator = `,"`
+		switch extensions[at.name].(type) {
 		case bool, int32:
-			b.WriteString(value)
+			b.WriteString(at.value)
 		default:
-			writeText(&b, value)
+			writeText(&b, at.value)
 		}
-	})
-	if err != nil {
-		return nil, err
 	}
 	writeData(&b, e)
 	b.WriteByte('}')
@@ -66,6 +63,10 @@ func embeddable(data []byte) bool {
 
 // writeText writes valid UTF-8 as a JSON string.
 func writeText(b *bytes.Buffer, s string) {
+	if !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+		b.WriteString(`"` + s + `"`)
+		return
+	}
 	enc := json.NewEncoder(b)
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(s) // a string into memory: neither can fail

@@ -73,8 +73,6 @@ func (m Meta) withDefaults() (Meta, error) {
 	return m, nil
 }
 
-type attribute struct{ name, value string }
-
 func (m Meta) attributes(d Data) []attribute {
 	sequence := ""
 	if m.Sequence > 0 {

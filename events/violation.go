@@ -117,13 +117,18 @@ func (f *faults) err(eventType string) error {
 	return &ValidationError{Type: eventType, Violations: list}
 }
 
+// maxPointerName bounds a name within a JSON pointer, in characters.
+const maxPointerName = 64
+
 // pointer appends a name to a JSON pointer. Names come from outside: they are
 // cut and cleaned, because the pointer is stored and sent on.
 func pointer(path, name string) string {
-	const most = 64
+	if len(name) <= maxPointerName && plain([]byte(name)) && !strings.ContainsAny(name, "~/\x00") {
+		return path + "/" + name
+	}
 	name = strings.ReplaceAll(strings.ToValidUTF8(name, "\uFFFD"), "\x00", "\uFFFD")
-	if utf8.RuneCountInString(name) > most {
-		name = string([]rune(name)[:most]) + "\u2026"
+	if utf8.RuneCountInString(name) > maxPointerName {
+		name = string([]rune(name)[:maxPointerName]) + "\u2026"
 	}
 	return path + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
 }

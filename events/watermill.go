@@ -25,16 +25,19 @@ type JetStreamCodec struct{}
 
 // ToMessage is the message of e.
 func ToMessage(e event.Event) (*message.Message, error) {
-	if err := sendable(e); err != nil {
+	list, err := sendable(e)
+	if err != nil {
 		return nil, err
 	}
-	return toMessage(e)
+	return newMessage(e, list), nil
 }
 
-func toMessage(e event.Event) (*message.Message, error) {
+func newMessage(e event.Event, list []attribute) *message.Message {
 	m := message.NewMessage(e.ID(), e.Data())
-	err := attributesOf(e, func(name, value string) { m.Metadata[headerPrefix+name] = value })
-	return m, err
+	for _, at := range list {
+		m.Metadata[headerPrefix+at.name] = at.value
+	}
+	return m
 }
 
 // FromMessage is the event of a message; a *MalformedError tells why it has none.
@@ -90,10 +93,11 @@ func (Codec) Unmarshal(m *nats.Msg) (*message.Message, error) {
 	if err != nil {
 		return unreadable(m, err), nil
 	}
-	out, err := toMessage(e)
+	list, err := listAttributes(e)
 	if err != nil {
 		return unreadable(m, err), nil
 	}
+	out := newMessage(e, list)
 	copyHeader(out, m.Header)
 	return out, nil
 }
