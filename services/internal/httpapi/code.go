@@ -1,6 +1,10 @@
 package httpapi
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+)
 
 // Code says what went wrong, for programs. The codes of a publish that failed
 // (PublishFailed.code) are the same ones.
@@ -83,6 +87,15 @@ func (c Code) Retryable() bool {
 	default:
 		return false
 	}
+}
+
+// Schema documents the codes; huma asks for it.
+func (Code) Schema(huma.Registry) *huma.Schema {
+	s := &huma.Schema{Type: huma.TypeString, Description: "What went wrong, for programs"}
+	for _, c := range Codes() {
+		s.Enum = append(s.Enum, string(c))
+	}
+	return s
 }
 
 // codeOf is the code of an HTTP status that a library answered with.

@@ -32,7 +32,7 @@ type Failure struct {
 
 // Problem says what went wrong.
 type Problem struct {
-	Code       Code   `json:"code" doc:"What went wrong, for programs"`
+	Code       Code   `json:"code"`
 	Message    string `json:"message" doc:"What went wrong, for people"`
 	Details    any    `json:"details,omitempty" doc:"More about it; violations where a request is invalid"`
 	Retryable  bool   `json:"retryable" doc:"Whether the same request may succeed later, unchanged"`
@@ -48,7 +48,7 @@ type Meta struct {
 
 // Violations are the details of a request that is invalid.
 type Violations struct {
-	Violations []events.Violation `json:"violations"`
+	Violations []events.Violation `json:"violations" nullable:"false"`
 }
 
 // Error is what a handler returns for everything but success. Any other error is
@@ -61,7 +61,7 @@ type Error struct {
 	Retryable  *bool // default Code.Retryable
 	RetryAfter time.Duration
 	Header     http.Header // set on the answer
-	Err        error       // the cause; logged where the status is 500 or more, never shown
+	Err        error       // the cause; logged if the status is 500 or more, never shown
 }
 
 func (e *Error) Error() string {
@@ -115,7 +115,7 @@ func failure(ctx context.Context, err error) *Failure {
 		f.Problem.Retryable = *e.Retryable
 	}
 	setHeaders(ctx, e, f)
-	if f.status >= http.StatusInternalServerError {
+	if f.status >= http.StatusInternalServerError && e.Err != nil {
 		stateOf(ctx).logger.ErrorContext(ctx, "a request failed", "request_id", f.Meta.RequestID, "code", e.Code, "error", err)
 	}
 	return f

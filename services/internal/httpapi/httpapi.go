@@ -69,7 +69,7 @@ func New(cfg Config) (*API, error) {
 // humaConfig leaves out what huma's defaults add: $schema links in every answer
 // and a page of documentation that loads its scripts from elsewhere.
 func humaConfig(cfg Config) huma.Config {
-	return huma.Config{
+	c := huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
 			Info:    &huma.Info{Title: cfg.Title, Version: cfg.Version, Description: cfg.Description},
@@ -84,6 +84,8 @@ func humaConfig(cfg Config) huma.Config {
 		Formats:       map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
 		DefaultFormat: "application/json",
 	}
+	c.AllowAdditionalPropertiesByDefault = true // a new field in an answer breaks nobody
+	return c
 }
 
 // chain puts the span outside of everything that can refuse a request, and the

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"reflect"
 	"slices"
@@ -44,7 +45,14 @@ func Register[I, T any](a *API, op huma.Operation, codes []Code, handle func(ctx
 		op.Middlewares = append(huma.Middlewares{a.authenticate}, op.Middlewares...)
 		codes = append(codes, CodeUnauthorized, CodeServiceUnavailable)
 	}
-	op.Responses = a.responses(op, codes, Describe[T](a, http.StatusText(op.DefaultStatus)))
+	op.Responses = maps.Clone(op.Responses)
+	if op.Responses == nil {
+		op.Responses = map[string]*huma.Response{}
+	}
+	if status := strconv.Itoa(op.DefaultStatus); op.Responses[status] == nil {
+		op.Responses[status] = Describe[T](a, http.StatusText(op.DefaultStatus))
+	}
+	a.describeCodes(op.Responses, codes)
 	op.SkipValidateBody = true // a handler reads its body strictly and names every fault
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*output, error) {
 		reply, err := handle(ctx, in)
@@ -60,9 +68,12 @@ func Describe[T any](a *API, description string) *huma.Response {
 	return a.describe(reflect.TypeFor[Envelope[T]](), description)
 }
 
-// Schema documents a type as the registry of the API names it.
-func Schema[T any](a *API) *huma.Schema {
-	return a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[T](), true, "")
+// DescribeBody documents the body of a POST whose handler takes it as RawBody,
+// after the operation was registered: huma knows such a body as bytes.
+func DescribeBody[T any](a *API, path string) {
+	doc := a.huma.OpenAPI()
+	schema := doc.Components.Schemas.Schema(reflect.TypeFor[T](), true, "")
+	doc.Paths[path].Post.RequestBody.Content["application/json"].Schema = schema
 }
 
 func (a *API) describe(t reflect.Type, description string) *huma.Response {
@@ -70,12 +81,8 @@ func (a *API) describe(t reflect.Type, description string) *huma.Response {
 	return &huma.Response{Description: description, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
 }
 
-// responses documents one answer for each status.
-func (a *API) responses(op huma.Operation, codes []Code, answer *huma.Response) map[string]*huma.Response {
-	out := map[string]*huma.Response{strconv.Itoa(op.DefaultStatus): answer}
-	for status, r := range op.Responses {
-		out[status] = r
-	}
+// describeCodes adds one answer for each status that the codes have.
+func (a *API) describeCodes(to map[string]*huma.Response, codes []Code) {
 	names := map[string][]string{}
 	for _, c := range Codes() { // in their order
 		if status := strconv.Itoa(c.Status()); slices.Contains(codes, c) {
@@ -83,9 +90,8 @@ func (a *API) responses(op huma.Operation, codes []Code, answer *huma.Response) 
 		}
 	}
 	for status, n := range names {
-		out[status] = a.describe(reflect.TypeFor[Failure](), strings.Join(n, ", "))
+		to[status] = a.describe(reflect.TypeFor[Failure](), strings.Join(n, ", "))
 	}
-	return out
 }
 
 // RequestHeader returns the header of a request, for a huma.Resolver that needs

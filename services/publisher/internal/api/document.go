@@ -1,0 +1,103 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"postbus.dev/services/internal/httpapi"
+	"postbus.dev/services/internal/tenant"
+)
+
+const publishPath = "/api/{provider}/publish"
+
+const about = "Publishes posts to social networks. A post is published exactly once or reported honestly."
+
+// publishBody documents the body of a request; a test holds it to the data of
+// publish.requested, which is what reads it.
+type publishBody struct {
+	_          struct{}       `additionalProperties:"false"`
+	MediaType  string         `json:"mediaType" enum:"IMAGE,VIDEO,CAROUSEL,STORY,TEXT,LINK" doc:"What kind of post; a provider takes some of them"`
+	MediaURL   string         `json:"mediaUrl,omitempty" format:"uri" doc:"Absolute http(s) URL of the image or video, which the provider fetches"`
+	Caption    string         `json:"caption,omitempty"`
+	Title      string         `json:"title,omitempty"`
+	AltText    string         `json:"altText,omitempty" doc:"Describes the media for those who cannot see it"`
+	CoverURL   string         `json:"coverUrl,omitempty" format:"uri" doc:"Absolute http(s) URL of a video's cover"`
+	LocationID string         `json:"locationId,omitempty" doc:"The provider's id of a place"`
+	Children   []publishChild `json:"children,omitempty" nullable:"false" doc:"The items of a CAROUSEL"`
+	LinkURL    string         `json:"linkUrl,omitempty" format:"uri" doc:"What a LINK leads to"`
+	AccountID  string         `json:"accountId,omitempty" format:"uuid" doc:"The connected account. Without it: the user's only account at the provider"`
+	Provider   string         `json:"provider,omitempty" doc:"As in the path, or left out"`
+	UserID     string         `json:"userId,omitempty" doc:"Your own id of the user. Without it: the user of the API key. Another one needs the scope on_behalf"`
+	PublishAt  string         `json:"publishAt,omitempty" format:"date-time" doc:"RFC 3339 with an offset. Without it: now"`
+	ExpiresAt  string         `json:"expiresAt,omitempty" format:"date-time" doc:"RFC 3339 with an offset. What has not been sent by then fails. Without it: a day after it was due"`
+	Options    Object         `json:"options,omitempty" doc:"An object that the provider's connector defines"`
+}
+
+type publishChild struct {
+	_         struct{} `additionalProperties:"false"`
+	MediaType string   `json:"mediaType" enum:"IMAGE,VIDEO"`
+	MediaURL  string   `json:"mediaUrl" format:"uri"`
+	AltText   string   `json:"altText,omitempty"`
+}
+
+// register adds the operations.
+func (a *API) register() {
+	httpapi.Register(a.http, a.publishOperation(), publishCodes(), a.publish)
+	httpapi.DescribeBody[publishBody](a.http, publishPath)
+	httpapi.Register(a.http, huma.Operation{
+		OperationID: "get-publish", Method: http.MethodGet, Path: "/api/publishes/{id}", Summary: "Look at a publish",
+		Description: "For who asked for it, and for the user whose account it is for.",
+	}, []httpapi.Code{httpapi.CodeMissingScope, httpapi.CodeNotFound}, a.get)
+	httpapi.Register(a.http, huma.Operation{
+		OperationID: "cancel-publish", Method: http.MethodPost, Path: "/api/publishes/{id}/cancel", Summary: "Cancel a publish",
+		Description: "Possible until it is sent to be published; afterwards the answer is CONFLICT. Canceling twice is no error.",
+	}, []httpapi.Code{httpapi.CodeMissingScope, httpapi.CodeNotFound, httpapi.CodeConflict}, a.cancel)
+}
+
+func (a *API) publishOperation() huma.Operation {
+	return huma.Operation{
+		OperationID: "publish", Method: http.MethodPost, Path: publishPath, Summary: "Publish a post",
+		Description: "Waits for the outcome as long as Prefer says. 200: the post is live. 202: not yet, or nobody knows; Location leads to it. " +
+			"Everything else: it is not live, and will not be under this Idempotency-Key. Send the same key again after a lost answer. " +
+			"A key that comes with another body is answered 422 VALIDATION_ERROR. " +
+			"RateLimit fields tell what is left of the requests that a user has.",
+		Responses: map[string]*huma.Response{
+			"200": httpapi.Describe[Post](a.http, "The post is live"),
+			"202": withLocation(httpapi.Describe[Pending](a.http, "No outcome yet, or one that nobody knows")),
+		},
+	}
+}
+
+func publishCodes() []httpapi.Code {
+	return []httpapi.Code{
+		httpapi.CodeMissingScope, httpapi.CodeNotFound, httpapi.CodeAccountNotConnected,
+		httpapi.CodeConflict, httpapi.CodeReauthRequired, httpapi.CodeAccountRestricted, httpapi.CodeCanceled, httpapi.CodeExpired,
+		httpapi.CodeMediaRejected, httpapi.CodeMediaUnreachable, httpapi.CodeContentRejected,
+		httpapi.CodeRateLimitExceeded, httpapi.CodeProviderRateLimited, httpapi.CodeQuotaExhausted,
+		httpapi.CodeProviderUnavailable, httpapi.CodeTimeout,
+	}
+}
+
+func withLocation(r *huma.Response) *huma.Response {
+	r.Headers = map[string]*huma.Param{"Location": {Description: "Where to look at the publish", Schema: &huma.Schema{Type: huma.TypeString}}}
+	return r
+}
+
+// Document returns the OpenAPI document of this API. It is the same bytes that
+// GET /openapi.json means, indented.
+func Document() ([]byte, error) {
+	a, err := build(Config{Keys: nobody{}})
+	if err != nil {
+		return nil, err
+	}
+	return a.http.Document()
+}
+
+// nobody stands for the keys where only the document is wanted.
+type nobody struct{}
+
+func (nobody) Authenticate(context.Context, string) (tenant.Caller, error) {
+	return tenant.Caller{}, tenant.ErrUnauthorized
+}
