@@ -117,6 +117,7 @@ CREATE TABLE publish_attempts (
   id uuid PRIMARY KEY,
   publish_id uuid NOT NULL,
   attempt integer NOT NULL,
+  armed_at timestamptz,                     -- of that attempt; null before the first
   step text NOT NULL,                       -- prepare, commit, confirm, find, or the proof that came too late
   call text NOT NULL DEFAULT '',            -- the connector's name of the provider call
   outcome text NOT NULL,

@@ -78,8 +78,8 @@ WITH u AS (
   WHERE p.id = may.id AND (NOT (may.arm OR may.hold) OR may.id IN (SELECT id FROM lanes))
   RETURNING p.id, p.version, p.next_at, p.fresh_until, p.armed_at, p.send_by, p.quiet_at, p.unconfirmed_at, p.step_at, p.ended_at
 ), logged AS (
-  INSERT INTO publish_attempts (id, publish_id, attempt, step, call, outcome, provider_request_id, provider_code, http_status, message, duration_ms)
-  SELECT a.id, a.publish_id, a.attempt, a.step, a.call, a.outcome, a.request_id, a.code, a.status, a.message, a.duration_ms
+  INSERT INTO publish_attempts (id, publish_id, attempt, armed_at, step, call, outcome, provider_request_id, provider_code, http_status, message, duration_ms)
+  SELECT a.id, a.publish_id, a.attempt, moved.armed_at, a.step, a.call, a.outcome, a.request_id, a.code, a.status, a.message, a.duration_ms
   FROM unnest($29::uuid[], $30::uuid[], $31::integer[], $32::text[], $33::text[], $34::text[], $35::text[], $36::text[], $37::integer[], $38::text[], $39::integer[])
     AS a(id, publish_id, attempt, step, call, outcome, request_id, code, status, message, duration_ms)
   JOIN moved ON moved.id = a.publish_id
