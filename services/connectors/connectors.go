@@ -141,6 +141,7 @@ type Step struct {
 	FreshFor   time.Duration // with Ready
 	Post       *RemotePost   // with Done; with Accepted where the answer named it (at least its ID)
 	Call       Call          // the provider call behind the step, for the attempt log
+	Note       string        // what was seen, for people: "container in progress"; no payload, no token
 }
 
 // Call names a provider call for the people who debug it.

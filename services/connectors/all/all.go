@@ -1,0 +1,50 @@
+// Package all is the list of the connectors that this build has. A provider is
+// a folder beside it and a line in New.
+package all
+
+import (
+	"errors"
+	"fmt"
+
+	"postbus.dev/services/connectors"
+	"postbus.dev/services/connectors/instagram"
+)
+
+// Config configures every connector.
+type Config struct {
+	// Env reads a setting, as os.Getenv does; "" is not set. Each connector's
+	// settings begin with its name: INSTAGRAM_BASE_URL, INSTAGRAM_API_VERSION.
+	Env        func(string) string
+	Client     *connectors.Client
+	TimeFactor float64 // multiplies every time that connectors state; 0 means 1
+}
+
+// New returns the connectors by the names of their providers, or every fault in
+// their settings at once.
+func New(cfg Config) (map[string]connectors.Publisher, error) {
+	if cfg.Env == nil {
+		cfg.Env = func(string) string { return "" }
+	}
+	list := map[string]connectors.Publisher{}
+	var faults []error
+	for _, build := range []func(Config) (connectors.Publisher, error){
+		newInstagram,
+	} {
+		p, err := build(cfg)
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		list[p.Provider()] = p
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, fmt.Errorf("configure connectors: %w", err)
+	}
+	return list, nil
+}
+
+func newInstagram(cfg Config) (connectors.Publisher, error) {
+	return instagram.New(instagram.Config{
+		Client: cfg.Client, BaseURL: cfg.Env("INSTAGRAM_BASE_URL"), Version: cfg.Env("INSTAGRAM_API_VERSION"), TimeFactor: cfg.TimeFactor,
+	})
+}
