@@ -129,42 +129,23 @@ func TestAWrongAskIsRefused(t *testing.T) {
 	}
 }
 
+type take struct{ began, ended time.Time }
+
 // A take is known to have happened between its call and its return. Where more
 // than the limit lie wholly within one period, the limit was passed.
 func TestNoPeriodHoldsMoreThanTheLimitHoweverManyTake(t *testing.T) {
 	t.Parallel()
-	const most, period, windows, takers = 40, 500 * time.Millisecond, 45, 50
+	const most, period, takers = 30, 1500 * time.Millisecond, 50
 	pools := open(t, 2)
-	// Begin late in a window: what is taken at once is what counts a window
-	// longer than a period.
-	now := query[time.Time](t, pools[0], `SELECT clock_timestamp()`)
-	time.Sleep(now.Truncate(period / 10).Add(period/10 + period/12).Sub(now))
-
-	type take struct{ began, ended time.Time }
-	var mu sync.Mutex
-	var takes []take
-	var wg sync.WaitGroup
-	end := time.Now().Add(windows * period / 10)
-	for i := range takers {
-		wg.Go(func() {
-			b := limit.NewBudgets(pools[i%len(pools)])
-			for time.Now().Before(end) {
-				began := time.Now()
-				d, err := b.Take(t.Context(), "k", most, period, 1)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if d.Allowed {
-					mu.Lock()
-					takes = append(takes, take{began, time.Now()})
-					mu.Unlock()
-				}
-			}
-		})
+	for _, pool := range pools {
+		warm(t, pool, 8)
 	}
-	wg.Wait()
+	// The burst at the start happens late in a window. Were it counted for ten
+	// windows it would be forgotten, and the next burst come, within a period.
+	now := query[time.Time](t, pools[0], `SELECT clock_timestamp()`)
+	time.Sleep(now.Truncate(period / 10).Add(period/10 + period/20).Sub(now))
 
+	takes := takeFor(t, pools, takers, 5*period/2, limit.Ask{Key: "k", Limit: most, Period: period, N: 1})
 	for _, first := range takes {
 		n := 0
 		for _, other := range takes {
@@ -176,10 +157,53 @@ func TestNoPeriodHoldsMoreThanTheLimitHoweverManyTake(t *testing.T) {
 			t.Fatalf("%d uses within %v of %v, %d allowed", n, period, first.began, most)
 		}
 	}
-	// Four and a half periods: the burst at the start, and again each time it
-	// stopped counting.
-	if len(takes) < 3*most {
-		t.Errorf("%d uses in %v: the budget does not come back", len(takes), windows*period/10)
+	// At once, and twice more after eleven tenths of a period each; the last
+	// may come late on a busy machine.
+	if len(takes) < 2*most || len(takes) > 3*most {
+		t.Errorf("%d uses in two and a half periods of %d", len(takes), most)
+	}
+}
+
+// takeFor lets takers ask again and again, and returns what they were given.
+func takeFor(t *testing.T, pools []*pgxpool.Pool, takers int, long time.Duration, a limit.Ask) []take {
+	t.Helper()
+	var mu sync.Mutex
+	var takes []take
+	var wg sync.WaitGroup
+	end := time.Now().Add(long)
+	for i := range takers {
+		wg.Go(func() {
+			b := limit.NewBudgets(pools[i%len(pools)])
+			for time.Now().Before(end) {
+				began := time.Now()
+				d, err := b.Take(t.Context(), a.Key, a.Limit, a.Period, a.N)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if !d.Allowed {
+					time.Sleep(a.Period / 100)
+					continue
+				}
+				mu.Lock()
+				takes = append(takes, take{began, time.Now()})
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return takes
+}
+
+// warm opens n connections.
+func warm(t *testing.T, pool *pgxpool.Pool, n int) {
+	t.Helper()
+	conns := make([]*pgxpool.Conn, n)
+	for i := range conns {
+		conns[i] = must[*pgxpool.Conn](t)(pool.Acquire(t.Context()))
+	}
+	for _, conn := range conns {
+		conn.Release()
 	}
 }
 

@@ -45,7 +45,9 @@ func (k *Keys) Authenticate(ctx context.Context, bearer string) (Caller, error) 
 	case err != nil:
 		return Caller{}, fmt.Errorf("authenticate: %w", err)
 	}
-	k.believed.add(sum, belief{caller: c, until: k.until(began, micros)}, revoked)
+	if until := k.until(began, micros); until.After(began) {
+		k.believed.add(sum, belief{caller: c, until: until}, revoked)
+	}
 	return c, nil
 }
 

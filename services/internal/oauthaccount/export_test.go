@@ -1,0 +1,4 @@
+package oauthaccount
+
+// ResolveSQL is the statement of Resolve, for a test that asks for its plan.
+const ResolveSQL = resolveSQL

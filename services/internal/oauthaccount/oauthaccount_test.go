@@ -1,0 +1,267 @@
+package oauthaccount_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"postbus.dev/services/connectors"
+	"postbus.dev/services/internal/oauthaccount"
+	"postbus.dev/services/internal/secret"
+)
+
+const token = "IGQVJ-a-token"
+
+func full(user uuid.UUID) oauthaccount.New {
+	return oauthaccount.New{
+		UserID: user, Provider: "instagram", ProviderAccountID: "1784", Username: "flo",
+		AccessToken: connectors.NewSecret(token), RefreshToken: connectors.NewSecret("refresh"), TokenType: "Bearer",
+		Scope: "basic publish", ExpiresAt: time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC),
+		RefreshExpiresAt: time.Date(2028, 1, 2, 3, 4, 5, 0, time.UTC), RefreshAfter: time.Date(2026, 12, 2, 3, 4, 5, 0, time.UTC),
+		Metadata: json.RawMessage(`{"app": 1}`),
+	}
+}
+
+func insert(b bundle, n oauthaccount.New) uuid.UUID {
+	b.Helper()
+	id, err := b.store.Insert(b.Context(), n)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return id
+}
+
+func TestAnAccountIsReadAsItWasWritten(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := full(b.user)
+	id := insert(b, n)
+	a := b.get(id)
+	if a.ID != id || a.UserID != b.user || a.UserExternalID != "user-1" || a.Provider != n.Provider || a.ProviderAccountID != n.ProviderAccountID ||
+		a.Username != n.Username || a.TokenType != n.TokenType || a.Scope != n.Scope || !a.ExpiresAt.Equal(n.ExpiresAt) ||
+		string(a.Metadata) != string(n.Metadata) || a.Status != oauthaccount.Active || a.TokenVersion != 1 || a.Version != 1 {
+		t.Errorf("read %+v", a)
+	}
+	c, err := a.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.AccessToken.Reveal() != token || c.ID != id.String() || c.UserID != b.user.String() || c.Provider != n.Provider ||
+		c.ProviderAccountID != n.ProviderAccountID || c.Username != n.Username || c.TokenType != n.TokenType || c.Scope != n.Scope ||
+		!c.ExpiresAt.Equal(n.ExpiresAt) || c.TokenVersion != 1 || string(c.Metadata) != string(n.Metadata) {
+		t.Errorf("opened %+v", c)
+	}
+	var refreshExpires, refreshAfter time.Time
+	if err := b.pool.QueryRow(t.Context(), `SELECT refresh_expires_at, refresh_after FROM oauth_accounts`).Scan(&refreshExpires, &refreshAfter); err != nil {
+		t.Fatal(err)
+	}
+	if !refreshExpires.Equal(n.RefreshExpiresAt) || !refreshAfter.Equal(n.RefreshAfter) {
+		t.Errorf("refresh token expires %v, is due %v", refreshExpires, refreshAfter)
+	}
+}
+
+func TestWhatAProviderDoesNotTellIsNull(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id := b.account(b.user, "reddit", "t2_x")
+	if !query[bool](b, `SELECT refresh_token IS NULL AND expires_at IS NULL AND refresh_expires_at IS NULL AND refresh_after IS NULL
+		AND token_type = 'bearer' AND metadata = '{}' FROM oauth_accounts`) {
+		t.Error("something else was written")
+	}
+	if a := b.get(id); !a.ExpiresAt.IsZero() {
+		t.Errorf("expires %v", a.ExpiresAt)
+	}
+}
+
+func TestTokensAreSealedInTheDatabaseForTheirColumn(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	insert(b, full(b.user))
+	row := query[string](b, `SELECT a::text FROM oauth_accounts a`)
+	for _, plain := range []string{token, fmt.Sprintf("%x", token), "refresh,", fmt.Sprintf("%x", "refresh")} {
+		if strings.Contains(row, plain) {
+			t.Errorf("the row shows %q", plain)
+		}
+	}
+	sealed := query[[]byte](b, `SELECT refresh_token FROM oauth_accounts`)
+	got, err := b.sealer.Open(sealed, secret.AD{Table: "oauth_accounts", Column: "refresh_token", Provider: "instagram", ProviderAccountID: "1784"})
+	if err != nil || got.Reveal() != "refresh" {
+		t.Errorf("the refresh token: %v", err)
+	}
+}
+
+func TestATokenThatWasMovedDoesNotOpen(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	mine, other := b.account(b.user, "instagram", "1"), b.account(b.newUser("user-2"), "instagram", "2")
+	b.exec(`UPDATE oauth_accounts SET access_token = (SELECT access_token FROM oauth_accounts WHERE id = $1) WHERE id = $2`, other, mine)
+	c, err := b.get(mine).Open()
+	if !errors.Is(err, secret.ErrNotOpened) || !c.AccessToken.Empty() {
+		t.Errorf("opened the token of another account: %v", err)
+	}
+	if _, err := b.get(other).Open(); err != nil {
+		t.Errorf("the other one: %v", err)
+	}
+}
+
+func TestOneAccountThatDoesNotOpenDoesNotHideTheOthers(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	good, bad := b.account(b.user, "instagram", "1"), b.account(b.user, "instagram", "2")
+	b.exec(`UPDATE oauth_accounts SET access_token = 'rubbish' WHERE id = $1`, bad)
+	m, err := b.store.Get(t.Context(), [][16]byte{good, bad})
+	if err != nil || len(m) != 2 {
+		t.Fatalf("%d accounts, %v", len(m), err)
+	}
+	if c, err := m[good].Open(); err != nil || c.AccessToken.Reveal() != "token-of-1" {
+		t.Errorf("the good one: %v", err)
+	}
+	if _, err := m[bad].Open(); !errors.Is(err, secret.ErrNotOpened) {
+		t.Errorf("the bad one: %v", err)
+	}
+}
+
+func TestAShreddedAccountOpensWithoutToken(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id := b.account(b.user, "instagram", "1")
+	b.exec(`UPDATE oauth_accounts SET status = 'disconnected', access_token = NULL`)
+	a := b.get(id)
+	if a.Status != oauthaccount.Disconnected || a.Status.Connected() {
+		t.Errorf("status %s", a.Status)
+	}
+	if c, err := a.Open(); err != nil || !c.AccessToken.Empty() || c.ID != id.String() {
+		t.Errorf("opened %+v, %v", c, err)
+	}
+}
+
+func TestAnAccountPrintsNeitherTokenNorCiphertext(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	a := b.get(insert(b, full(b.user)))
+	sealed := query[[]byte](b, `SELECT access_token FROM oauth_accounts`)
+	opened, err := a.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []any{a, &a, []oauthaccount.Account{a}, opened, full(b.user)} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%x", "%s"} {
+			out := fmt.Sprintf(verb, v)
+			for _, leak := range []string{token, fmt.Sprintf("%x", token), fmt.Sprintf("%x", sealed[5:]), strings.Trim(fmt.Sprint(sealed[5:]), "[]")} {
+				if strings.Contains(out, leak) {
+					t.Errorf("%s of %T: %s", verb, v, out)
+				}
+			}
+		}
+		if out, err := json.Marshal(v); err != nil || bytes.Contains(out, []byte(token)) {
+			t.Errorf("JSON of %T: %s %v", v, out, err)
+		}
+	}
+}
+
+func TestOnlyAccountsThatExistAreRead(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id := b.account(b.user, "instagram", "1")
+	m, err := b.store.Get(t.Context(), [][16]byte{uuid.New(), id, uuid.New(), id})
+	if err != nil || len(m) != 1 || m[id].ID != id {
+		t.Errorf("read %v, %v", m, err)
+	}
+	if m, err := b.store.Get(t.Context(), nil); err != nil || len(m) != 0 {
+		t.Errorf("of none: %v, %v", m, err)
+	}
+}
+
+func TestAnAccountThatIsConnectedAgainGetsTheNewTokens(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := full(b.user)
+	id := insert(b, n)
+	b.exec(`UPDATE oauth_accounts SET status = 'reauth_required', failure_count = 3, failure_class = 'invalid_grant', failed_at = now()`)
+	n.AccessToken, n.Username, n.RefreshToken = connectors.NewSecret("newer"), "flora", connectors.Secret{}
+	if again := insert(b, n); again != id {
+		t.Errorf("a second account %s", again)
+	}
+	a := b.get(id)
+	if a.Status != oauthaccount.Active || a.TokenVersion != 2 || a.Version != 2 || a.Username != "flora" {
+		t.Errorf("read %+v", a)
+	}
+	if c, err := a.Open(); err != nil || c.AccessToken.Reveal() != "newer" {
+		t.Errorf("opened %v", err)
+	}
+	if !query[bool](b, `SELECT failure_count = 0 AND failure_class IS NULL AND failed_at IS NULL FROM oauth_accounts`) {
+		t.Error("the old failure is still there")
+	}
+	if !query[bool](b, `SELECT refresh_token IS NOT NULL AND refresh_expires_at IS NOT NULL FROM oauth_accounts`) {
+		t.Error("a missing refresh token took away the one that was there")
+	}
+}
+
+func TestAnAccountOfAnotherUserIsNotTaken(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id := insert(b, full(b.user))
+	thief := full(b.newUser("user-2"))
+	thief.AccessToken = connectors.NewSecret("stolen")
+	if _, err := b.store.Insert(t.Context(), thief); !errors.Is(err, oauthaccount.ErrTaken) {
+		t.Errorf("got %v", err)
+	}
+	if c, err := b.get(id).Open(); err != nil || c.AccessToken.Reveal() != token || c.UserID != b.user.String() {
+		t.Errorf("the account has changed: %+v %v", c, err)
+	}
+	b.exec(`UPDATE oauth_accounts SET status = 'disconnecting'`)
+	if _, err := b.store.Insert(t.Context(), full(b.user)); !errors.Is(err, oauthaccount.ErrTaken) {
+		t.Errorf("connected while it is being disconnected: %v", err)
+	}
+}
+
+func TestAnAccountWithoutTokenOrUserIsNotWritten(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for name, spoil := range map[string]func(*oauthaccount.New){
+		"no token":               func(n *oauthaccount.New) { n.AccessToken = connectors.Secret{} },
+		"no provider":            func(n *oauthaccount.New) { n.Provider = "" },
+		"no provider account id": func(n *oauthaccount.New) { n.ProviderAccountID = "" },
+		"unknown user":           func(n *oauthaccount.New) { n.UserID = uuid.New() },
+	} {
+		n := full(b.user)
+		spoil(&n)
+		if _, err := b.store.Insert(t.Context(), n); err == nil || strings.Contains(err.Error(), token) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if n := query[int](b, `SELECT count(*) FROM oauth_accounts`); n != 0 {
+		t.Errorf("%d written", n)
+	}
+}
+
+func TestAStoreNeedsItsParts(t *testing.T) {
+	t.Parallel()
+	if _, err := oauthaccount.NewStore(nil, newSealer(t)); err == nil {
+		t.Error("made without a database")
+	}
+	b := setup(t)
+	if _, err := oauthaccount.NewStore(b.pool, nil); err == nil {
+		t.Error("made without a sealer")
+	}
+}
+
+func TestADatabaseThatIsAwayIsAnError(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := b.store.Get(ctx, [][16]byte{uuid.New()}); !errors.Is(err, context.Canceled) {
+		t.Errorf("Get: %v", err)
+	}
+	if _, err := b.store.Resolve(ctx, []oauthaccount.Target{{AccountID: uuid.New()}}); !errors.Is(err, context.Canceled) {
+		t.Errorf("Resolve: %v", err)
+	}
+}
