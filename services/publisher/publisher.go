@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/uuid"
@@ -117,7 +118,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return nil
 	})
 	server, err := process.Listen(ctx, process.ServerConfig{
-		Addr: cfg.HTTPAddr, Setting: "POSTBUS_HTTP_ADDR", Logger: tel.Logger, Handler: health.Routes(tel.Metrics, nil),
+		Addr: cfg.HTTPAddr, Setting: "POSTBUS_HTTP_ADDR", Logger: tel.Logger, Handler: health.Routes(tel.Metrics, http.NotFoundHandler()),
 	})
 	if err != nil {
 		return err

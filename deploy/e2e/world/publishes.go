@@ -1,0 +1,147 @@
+package world
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"postbus.dev/events"
+)
+
+// Source is the CloudEvents source of the requests that a World sends.
+const Source = "/e2e"
+
+// Request sends publish.requested and returns the publish's id.
+func (w *World) Request(id string, data events.PublishRequested) uuid.UUID {
+	w.T.Helper()
+	body, err := json.Marshal(data)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	return w.RequestRaw(id, body)
+}
+
+// RequestRaw sends data as it is.
+func (w *World) RequestRaw(id string, data []byte) uuid.UUID {
+	w.T.Helper()
+	e := event.New()
+	e.SetID(id)
+	e.SetSource(Source)
+	e.SetType(events.TypePublishRequested)
+	e.SetTime(time.Now())
+	e.SetDataContentType("application/json")
+	e.DataEncoded = data
+	m, err := events.Encode(e)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	w.Eventually(30*time.Second, "the stream takes a request", func() bool {
+		_, err := w.JS.PublishMsg(context.Background(), m)
+		return err == nil
+	})
+	return events.PublishID(Source, id)
+}
+
+// Image is a request for one image of an account.
+func Image(account, caption string) events.PublishRequested {
+	return events.PublishRequested{MediaType: events.MediaImage, MediaURL: "https://example.com/image.jpg", Caption: caption, AccountID: account}
+}
+
+// States counts the publishes by state.
+func (w *World) States() map[string]int {
+	w.T.Helper()
+	rows, err := w.Pool.Query(context.Background(), `SELECT state, count(*) FROM publishes GROUP BY state`)
+	if err != nil {
+		return nil // the database may be away
+	}
+	defer rows.Close()
+	out := map[string]int{}
+	for rows.Next() {
+		var state string
+		var n int
+		if err := rows.Scan(&state, &n); err != nil {
+			w.T.Fatal(err)
+		}
+		out[state] = n
+	}
+	return out
+}
+
+// AwaitEnd waits until n publishes have ended or are unconfirmed.
+func (w *World) AwaitEnd(within time.Duration, n int) {
+	w.T.Helper()
+	w.Eventually(within, fmt.Sprintf("%d publishes ended", n), func() bool {
+		s := w.States()
+		if s["completed"]+s["failed"]+s["canceled"]+s["unconfirmed"] >= n {
+			return true
+		}
+		return false
+	})
+}
+
+// History reads all events of a stream.
+func (w *World) History(stream string) []event.Event {
+	w.T.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	s, err := w.JS.Stream(ctx, stream)
+	if err != nil {
+		w.T.Fatalf("read stream %s: %v", stream, err)
+	}
+	info, err := s.Info(ctx)
+	if err != nil {
+		w.T.Fatalf("read stream %s: %v", stream, err)
+	}
+	c, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		w.T.Fatalf("read stream %s: %v", stream, err)
+	}
+	var out []event.Event
+	for read := uint64(0); read < info.State.Msgs; read++ {
+		m, err := c.Next(jetstream.FetchMaxWait(10 * time.Second))
+		if err != nil {
+			w.T.Fatalf("read stream %s: %v", stream, err)
+		}
+		e, err := events.Decode(&nats.Msg{Subject: m.Subject(), Header: m.Headers(), Data: m.Data()})
+		if err != nil {
+			continue // requests that tests sent malformed
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// AwaitReady waits until the streams are there, which the first publisher makes.
+func (w *World) AwaitReady() {
+	w.T.Helper()
+	w.Eventually(60*time.Second, "the streams exist", func() bool {
+		_, err := w.JS.Consumer(context.Background(), events.StreamPublish, events.ConsumerPublisher)
+		return err == nil
+	})
+}
+
+// Finals reads the events that end a publish, by publish id, once the stream
+// holds at least n of them. What is unconfirmed counts as an end here.
+func (w *World) Finals(within time.Duration, n int) map[string][]event.Event {
+	w.T.Helper()
+	var out map[string][]event.Event
+	w.Eventually(within, fmt.Sprintf("%d final events on the stream", n), func() bool {
+		out = map[string][]event.Event{}
+		count := 0
+		for _, e := range w.History(events.StreamPublish) {
+			switch e.Type() {
+			case events.TypePublishCompleted, events.TypePublishFailed, events.TypePublishCanceled, events.TypePublishUnconfirmed:
+				out[e.Subject()] = append(out[e.Subject()], e)
+				count++
+			}
+		}
+		return count >= n
+	})
+	return out
+}
