@@ -68,7 +68,7 @@ func (p *PostgreSQL) config(settings []string) postgres.Config {
 	return postgres.Config{
 		Dir:       p.dir,
 		SocketDir: filepath.Join(p.dir, "s"),
-		Settings:  append([]string{"max_connections=300"}, settings...),
+		Settings:  append([]string{"max_connections=300", "max_wal_size=128MB", "min_wal_size=32MB"}, settings...), // it may all be in memory
 		Search:    postgres.Search{DataDir: dataDir(), Progress: progress},
 	}
 }

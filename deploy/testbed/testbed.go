@@ -130,7 +130,7 @@ func (b *sharedBench) dir() (string, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.scratch == nil {
-		s, err := scratch.New()
+		s, err := scratch.NewInMemory()
 		if err != nil {
 			return "", err
 		}

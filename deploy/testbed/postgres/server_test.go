@@ -58,7 +58,7 @@ func query(t *testing.T, s *Server, sqls ...string) (value string) {
 // openDir is a directory that every user may enter, other than t.TempDir.
 func openDir(t *testing.T) string {
 	t.Helper()
-	d, err := scratch.New()
+	d, err := scratch.NewInMemory()
 	if err != nil {
 		t.Fatal(err)
 	}
