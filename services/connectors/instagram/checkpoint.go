@@ -42,15 +42,13 @@ type session struct {
 	account   connectors.Account
 	post      connectors.Post
 	options   options
+	wrong     []connectors.Violation // with the options; only Prepare refuses a post for it
 	cp        checkpoint
 }
 
 func (c *Connector) session(a connectors.Account, p connectors.Post, raw connectors.Checkpoint) (*session, error) {
 	s := &session{connector: c, account: a, post: p, cp: checkpoint{Version: checkpointVersion}}
-	var wrong []connectors.Violation
-	if s.options, wrong = c.parseOptions(p); len(wrong) > 0 {
-		return nil, &connectors.Error{Kind: connectors.KindReject, Code: connectors.CodeValidation, Violations: wrong, Message: "options refused"}
-	}
+	s.options, s.wrong = c.parseOptions(p)
 	if len(raw) > 0 {
 		if err := json.Unmarshal(raw, &s.cp); err != nil || s.cp.Version != checkpointVersion {
 			// Of another version of this connector: one that knows it goes on.

@@ -123,7 +123,7 @@ func (s *session) create(ctx context.Context, at *container, params url.Values) 
 	if i := s.firstChild(func(c container) bool { return c.ID == "" }); i >= 0 {
 		return s.step(connectors.Continue, 0, call, ""), nil
 	}
-	return s.step(connectors.Wait, c.pollWait(hasVideo(s.post), 0), call, ""), nil
+	return s.step(connectors.Wait, c.pollWait(hasVideo(s.post, s.options), 0), call, ""), nil
 }
 
 // status is what a container says of itself.

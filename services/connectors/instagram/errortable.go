@@ -189,7 +189,8 @@ func refusals() []row {
 		{36003, 2207009, media, media, "aspect ratio not supported"},
 		{36004, 2207010, content, content, "caption too long"},
 		{1, 2207057, content, content, "thumbnail offset outside of the video"},
-		{star, 2207081, content, content, "account does not support trial reels"},
+		// Seen, not documented.
+		{star, 2207081, content, unknownOutcome(), "account does not support trial reels"},
 		// A duplicate of what? Possibly of this very container's post.
 		{506, star, content, unknownOutcome(), "duplicate post"},
 	}

@@ -23,6 +23,11 @@ func (c *Connector) Prepare(ctx context.Context, a connectors.Account, p connect
 	if err != nil {
 		return connectors.Step{}, err
 	}
+	if len(s.wrong) > 0 {
+		return connectors.Step{}, &connectors.Error{
+			Kind: connectors.KindReject, Code: connectors.CodeValidation, Violations: s.wrong, Message: "options refused",
+		}
+	}
 	if wait := s.cp.RestUntil.Sub(c.now()); !s.cp.RestUntil.IsZero() && wait > 0 {
 		return s.step(connectors.Wait, wait, connectors.Call{}, "rests after a commit without effect"), nil
 	}
@@ -36,7 +41,7 @@ func (c *Connector) Prepare(ctx context.Context, a connectors.Account, p connect
 		return s.create(ctx, &s.cp.Main, s.params())
 	}
 	if !s.cp.Main.Finished || s.left(s.cp.Main) <= 0 {
-		return s.poll(ctx, &s.cp.Main, hasVideo(p))
+		return s.poll(ctx, &s.cp.Main, hasVideo(p, s.options))
 	}
 	return s.readQuota(ctx)
 }

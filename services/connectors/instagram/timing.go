@@ -59,7 +59,8 @@ func (c *Connector) Timing(p connectors.Post) connectors.Timing {
 		Backoff:   5 * time.Second,
 		BackoffTo: 15 * time.Minute,
 	}
-	if hasVideo(p) {
+	o, _ := c.parseOptions(p)
+	if hasVideo(p, o) {
 		t.Lead = 15 * time.Minute
 	}
 	return t.Scale(c.factor)
@@ -67,12 +68,12 @@ func (c *Connector) Timing(p connectors.Post) connectors.Timing {
 
 // hasVideo says whether Instagram has to process a video for the post. A story
 // of which that cannot be told counts as one.
-func hasVideo(p connectors.Post) bool {
+func hasVideo(p connectors.Post, o options) bool {
 	switch p.MediaType {
 	case connectors.Video:
 		return true
 	case connectors.Story:
-		return storyKind(p, "") != storyImage
+		return storyKind(p, o.StoryType) != storyImage
 	case connectors.Carousel:
 		for _, child := range p.Children {
 			if child.MediaType == connectors.Video {
