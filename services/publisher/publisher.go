@@ -6,7 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
+	"maps"
+	"slices"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/uuid"
@@ -23,6 +24,8 @@ import (
 	"postbus.dev/services/internal/process"
 	"postbus.dev/services/internal/secret"
 	"postbus.dev/services/internal/telemetry"
+	"postbus.dev/services/internal/tenant"
+	"postbus.dev/services/publisher/internal/api"
 	"postbus.dev/services/publisher/internal/job"
 	"postbus.dev/services/publisher/internal/publish"
 )
@@ -109,6 +112,23 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	defer stopPokes()
 
+	callers, err := tenant.New(tenant.Config{Pool: pool})
+	if err != nil {
+		return err
+	}
+	resource, err := newResource(runner, store, limit.NewBudgets(pool), tel.Meter)
+	if err != nil {
+		return err
+	}
+	defer resource.close()
+	web, err := api.New(api.Config{
+		Publishes: resource, Finals: nats, Keys: callers, Providers: slices.Sorted(maps.Keys(conns)),
+		Logger: tel.Logger, Tracer: tel.Tracer, Meter: tel.Meter, Propagator: tel.Propagator,
+	})
+	if err != nil {
+		return err
+	}
+	defer web.Close()
 	health := process.NewHealth()
 	health.Check("database", func(ctx context.Context) error { return schemaFits(ctx, cfg.DatabaseURL) })
 	health.Check("bus", func(context.Context) error {
@@ -118,7 +138,8 @@ func Run(ctx context.Context, cfg Config) error {
 		return nil
 	})
 	server, err := process.Listen(ctx, process.ServerConfig{
-		Addr: cfg.HTTPAddr, Setting: "POSTBUS_HTTP_ADDR", Logger: tel.Logger, Handler: health.Routes(tel.Metrics, http.NotFoundHandler()),
+		Addr: cfg.HTTPAddr, Setting: "POSTBUS_HTTP_ADDR", Logger: tel.Logger, Handler: health.Routes(tel.Metrics, web),
+		OnShutdown: func() { health.Stopping(); web.Drain() },
 	})
 	if err != nil {
 		return err
