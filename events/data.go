@@ -3,7 +3,7 @@ package events
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -121,16 +121,49 @@ func checkFree(f *faults, path string, raw json.RawMessage) {
 	}
 }
 
-// parseInstant reads an RFC 3339 time, which always has an offset.
+// parseInstant reads an RFC 3339 time, which always has an offset. The standard
+// library alone takes more than that: a comma, hours of one digit.
 func parseInstant(s string) (time.Time, error) {
-	var t time.Time
-	if err := t.UnmarshalText([]byte(s)); err != nil {
-		if _, naive := time.Parse("2006-01-02T15:04:05", s); naive == nil {
-			return t, fmt.Errorf("must have an offset, such as Z or +02:00")
-		}
-		return t, fmt.Errorf("must be an RFC 3339 time with an offset")
+	t, err := time.Parse(time.RFC3339, s)
+	if err == nil && looksLikeRFC3339(s) {
+		return t, nil
 	}
-	return t, nil
+	if _, naive := time.Parse("2006-01-02T15:04:05", s); naive == nil {
+		return time.Time{}, errors.New("must have an offset, such as Z or +02:00")
+	}
+	return time.Time{}, errors.New("must be an RFC 3339 time with an offset")
+}
+
+// looksLikeRFC3339 checks the shape of a time whose numbers time.Parse has
+// checked, except those of the offset.
+func looksLikeRFC3339(s string) bool {
+	const seconds, offset = "0000-00-00T00:00:00", "+00:00"
+	if len(s) <= len(seconds) || !shaped(s[:len(seconds)], seconds) {
+		return false
+	}
+	rest := s[len(seconds):]
+	if rest[0] == '.' {
+		rest = strings.TrimLeft(rest[1:], "0123456789")
+	}
+	if rest == "Z" {
+		return true
+	}
+	return shaped(strings.Replace(rest, "-", "+", 1), offset) && rest[1:3] < "24" && rest[4:6] < "60"
+}
+
+// shaped tells whether s has a digit wherever the pattern has 0, and is else the
+// same.
+func shaped(s, pattern string) bool {
+	if len(s) != len(pattern) {
+		return false
+	}
+	for i := range len(s) {
+		isDigit := s[i] >= '0' && s[i] <= '9'
+		if pattern[i] == '0' && !isDigit || pattern[i] != '0' && s[i] != pattern[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // encodeData writes data as JSON that any reader takes: what cannot stand in a

@@ -166,7 +166,7 @@ func (a *attributes) withData(data, data64 []byte) (event.Event, error) {
 			return event.Event{}, malformed("data is not a string, which its content type needs")
 		}
 		text, wrong := unquote(data)
-		if len(wrong) > 0 {
+		if len(wrong) > 0 && wrong[0] != hasNUL { // bytes may be zero
 			return event.Event{}, malformed("data " + wrong[0])
 		}
 		value = []byte(text)

@@ -103,6 +103,9 @@ func plain(raw []byte) bool {
 	return true
 }
 
+// hasNUL is the one fault of a text that is only ours: databases do not take it.
+const hasNUL = "contains U+0000"
+
 // unquote gives the value of a raw string and what a text must not hold but
 // this one does.
 func unquote(raw []byte) (value string, wrong []string) {
@@ -117,7 +120,7 @@ func unquote(raw []byte) (value string, wrong []string) {
 		wrong = append(wrong, "contains a lone surrogate")
 	}
 	if nul {
-		wrong = append(wrong, "contains U+0000")
+		wrong = append(wrong, hasNUL)
 	}
 	if err := json.Unmarshal(raw, &value); err != nil {
 		wrong = append(wrong, "cannot be read")

@@ -1,6 +1,8 @@
 package events_test
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -60,14 +62,19 @@ func parse[T any](t *testing.T, raw []byte) (v T) {
 	return v
 }
 
-// readEvent is the event of a vector, without the spaces that make it readable.
-func (v vector) readEvent(t *testing.T) event.Event {
+// compact is the event of a vector without the spaces that make it readable.
+func (v vector) compact(t *testing.T) []byte {
 	t.Helper()
-	compact, err := json.Marshal(v.Event)
-	if err != nil {
+	var b bytes.Buffer
+	if err := json.Compact(&b, v.Event); err != nil {
 		t.Fatal(err)
 	}
-	e, err := events.UnmarshalJSON(compact)
+	return b.Bytes()
+}
+
+func (v vector) readEvent(t *testing.T) event.Event {
+	t.Helper()
+	e, err := events.UnmarshalJSON(v.compact(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +177,7 @@ func TestIDsAreThoseOfTheVectors(t *testing.T) {
 
 // wantSame compares two events: the same attributes in their canonical form, the
 // same bytes of data.
-func wantSame(t testing.TB, got, want event.Event) {
+func wantSame(t tester, got, want event.Event) {
 	t.Helper()
 	if g, w := attributes(t, got), attributes(t, want); !slices.Equal(g, w) {
 		t.Errorf("attributes are\n%q, want\n%q", g, w)
@@ -180,7 +187,7 @@ func wantSame(t testing.TB, got, want event.Event) {
 	}
 }
 
-func attributes(t testing.TB, e event.Event) []string {
+func attributes(t tester, e event.Event) []string {
 	t.Helper()
 	list := []string{
 		"specversion=" + e.SpecVersion(), "id=" + e.ID(), "source=" + e.Source(), "type=" + e.Type(), "subject=" + e.Subject(),
@@ -197,7 +204,7 @@ func attributes(t testing.TB, e event.Event) []string {
 	return list
 }
 
-func wantMalformed(t testing.TB, err error) (reason string) {
+func wantMalformed(t tester, err error) (reason string) {
 	t.Helper()
 	me, ok := errors.AsType[*events.MalformedError](err)
 	if !ok {
@@ -207,4 +214,14 @@ func wantMalformed(t testing.TB, err error) (reason string) {
 		t.Error("no reason is given")
 	}
 	return me.Reason
+}
+
+// tester is what *testing.T and *rapid.T have in common.
+type tester interface {
+	Helper()
+	Error(args ...any)
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Context() context.Context
 }

@@ -112,7 +112,7 @@ func (f *faults) err(eventType string) error {
 	}
 	list := f.list
 	if f.more > 0 {
-		list = append(list[:len(list):len(list)], Violation{Rule: "maxViolations", Message: fmt.Sprintf("has %d more violations", f.more)})
+		list = append(list[:len(list):len(list)], Violation{Rule: "maxViolations", Message: "has more violations than are listed"})
 	}
 	return &ValidationError{Type: eventType, Violations: list}
 }
@@ -123,12 +123,17 @@ const maxPointerName = 64
 // pointer appends a name to a JSON pointer. Names come from outside: they are
 // cut and cleaned, because the pointer is stored and sent on.
 func pointer(path, name string) string {
-	if len(name) <= maxPointerName && plain([]byte(name)) && !strings.ContainsAny(name, "~/\x00") {
-		return path + "/" + name
+	if len(name) > 4*maxPointerName {
+		name = name[:4*maxPointerName] // no more characters than these are kept
 	}
-	name = strings.ReplaceAll(strings.ToValidUTF8(name, "\uFFFD"), "\x00", "\uFFFD")
+	if !plain([]byte(name)) || strings.IndexByte(name, 0) >= 0 {
+		name = cleanText(name)
+	}
 	if utf8.RuneCountInString(name) > maxPointerName {
 		name = string([]rune(name)[:maxPointerName]) + "\u2026"
 	}
-	return path + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+	if strings.ContainsAny(name, "~/") {
+		name = strings.ReplaceAll(strings.ReplaceAll(name, "~", "~0"), "/", "~1")
+	}
+	return path + "/" + name
 }

@@ -1,0 +1,99 @@
+package events_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"postbus.dev/events"
+)
+
+func TestStreamsLoseNothingSilently(t *testing.T) {
+	t.Parallel()
+	for _, s := range events.Topology(events.TopologyOptions{Replicas: 3, MaxBytes: 4000}) {
+		if s.Storage != jetstream.FileStorage || s.Retention != jetstream.LimitsPolicy || s.Discard != jetstream.DiscardNew {
+			t.Errorf("%s: storage %v, retention %v, discard %v", s.Name, s.Storage, s.Retention, s.Discard)
+		}
+		if s.MaxAge != 14*24*time.Hour || s.Duplicates != 10*time.Minute || s.Replicas != 3 {
+			t.Errorf("%s: max age %v, duplicates %v, replicas %d", s.Name, s.MaxAge, s.Duplicates, s.Replicas)
+		}
+		if !s.AllowAtomicPublish || !s.AllowDirect || s.Compression != jetstream.S2Compression || s.NoAck {
+			t.Errorf("%s: atomic %v, direct %v, compression %v, no ack %v", s.Name, s.AllowAtomicPublish, s.AllowDirect, s.Compression, s.NoAck)
+		}
+	}
+}
+
+func TestDefaultsOfTheTopology(t *testing.T) {
+	t.Parallel()
+	got := map[string]int64{}
+	for _, s := range events.Topology(events.TopologyOptions{}) {
+		got[s.Name] = s.MaxBytes
+		if s.Replicas != 1 {
+			t.Errorf("%s has %d replicas", s.Name, s.Replicas)
+		}
+	}
+	if got[events.StreamPublish] != 1<<30 || got[events.StreamAccount] != 1<<28 || got[events.StreamDeadLetter] != 1<<28 {
+		t.Errorf("max bytes are %v", got)
+	}
+}
+
+func TestEveryEventTypeHasOneStreamAndEveryDeadLetterAnother(t *testing.T) {
+	t.Parallel()
+	types := []string{
+		events.TypePublishRequested, events.TypePublishCancelRequested, events.TypePublishScheduled, events.TypePublishDelayed, events.TypePublishCompleted,
+		events.TypePublishFailed, events.TypePublishCanceled, events.TypePublishUnconfirmed, events.TypePublishProviderNotified,
+		events.TypeAccountConnected, events.TypeAccountDisconnecting, events.TypeAccountDrained, events.TypeAccountDisconnected, events.TypeAccountReauthRequired,
+		events.TypeAccountExpiring, events.TypeAccountRecovered, events.TypeTokenRefreshRequested, events.TypeTokenRefreshed, events.TypeTokenRefreshFailed,
+	}
+	for _, eventType := range types {
+		want := events.StreamAccount
+		if strings.HasPrefix(eventType, "publish.") {
+			want = events.StreamPublish
+		}
+		if got := streamsOf(eventType); !slices.Equal(got, []string{want}) {
+			t.Errorf("%s goes to %q", eventType, got)
+		}
+		if got := streamsOf("deadletter." + eventType); !slices.Equal(got, []string{events.StreamDeadLetter}) {
+			t.Errorf("dead letters of %s go to %q", eventType, got)
+		}
+	}
+}
+
+func streamsOf(subject string) (names []string) {
+	for _, s := range events.Topology(events.TopologyOptions{}) {
+		for _, filter := range s.Subjects {
+			if strings.HasPrefix(subject, strings.TrimSuffix(filter, ">")) {
+				names = append(names, s.Name)
+			}
+		}
+	}
+	return names
+}
+
+func TestPublisherConsumesRequestsAndCancelsForEver(t *testing.T) {
+	t.Parallel()
+	var all []events.Consumer
+	for _, s := range events.Topology(events.TopologyOptions{MaxAckPending: 7}) {
+		for _, c := range s.Consumers {
+			if all = append(all, c); c.Stream != s.Name {
+				t.Errorf("%s of %s says %s", c.Durable, s.Name, c.Stream)
+			}
+		}
+	}
+	if len(all) != 1 {
+		t.Fatalf("there are %d consumers", len(all))
+	}
+	c := all[0]
+	if c.Stream != events.StreamPublish || c.Durable != "publisher" || !slices.Equal(c.FilterSubjects, []string{"publish.requested", "publish.cancel_requested"}) {
+		t.Errorf("consumer is %s of %s on %q", c.Durable, c.Stream, c.FilterSubjects)
+	}
+	if c.AckPolicy != jetstream.AckExplicitPolicy || c.MaxDeliver != -1 || c.AckWait != 30*time.Second || c.MaxAckPending != 7 || c.InactiveThreshold != 0 {
+		t.Errorf("ack %v, max deliver %d, ack wait %v, max ack pending %d, inactive threshold %v", c.AckPolicy, c.MaxDeliver, c.AckWait, c.MaxAckPending, c.InactiveThreshold)
+	}
+	if got := events.Topology(events.TopologyOptions{})[0].Consumers[0].MaxAckPending; got != 2048 {
+		t.Errorf("default of max ack pending is %d", got)
+	}
+}
