@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"postbus.dev/services/connectors/sandbox/stage"
 )
 
 // timeLayout is how the provider writes times: no colon in the zone.
@@ -19,34 +21,58 @@ func readMedia(ig *Instagram, c *call) (any, *apiError) {
 	if m == nil || m.post.Account != c.account.ID || m.post.Time.After(time.Now()) {
 		return nil, errUnreadable(c.node)
 	}
-	return ig.show(c, m)
+	v, e := ig.view(c)
+	if e != nil {
+		return nil, e
+	}
+	return ig.show(v, m), nil
+}
+
+// view is how media are shown in one answer.
+type view struct {
+	fields map[string]bool
+	plain  bool // captions without @
+}
+
+// view applies the faults that change what reads show: once for each call.
+func (ig *Instagram) view(c *call) (view, *apiError) {
+	v := view{fields: fields(c)}
+	for name := range v.fields {
+		if _, ok := (&media{}).field(name); !ok {
+			return v, errField(name, "IGMedia")
+		}
+	}
+	set := func(name string) bool {
+		_, on := ig.st.Faults.State(name, Name, c.name, c.account.ID)
+		return on
+	}
+	if rich := v.fields["caption"] || v.fields["media_product_type"]; rich && set("fields_refused") {
+		return v, errField("caption", "IGMedia")
+	} else if rich && set("fields_absent") {
+		delete(v.fields, "caption")
+		delete(v.fields, "media_product_type")
+	}
+	v.plain = v.fields["caption"] && set("caption_without_at")
+	return v, nil
 }
 
 // show renders a media with the fields that were asked for.
-func (ig *Instagram) show(c *call, m *media) (any, *apiError) {
+func (ig *Instagram) show(w view, m *media) map[string]any {
 	out := map[string]any{"id": m.post.ID}
-	_, bare := ig.st.Faults.State("fields_absent", Name, c.name, c.account.ID)
-	_, plain := ig.st.Faults.State("caption_without_at", Name, c.name, c.account.ID)
-	for field := range fields(c) {
-		if bare && (field == "caption" || field == "media_product_type") {
-			continue
-		}
-		v, ok := ig.field(m, field)
-		if !ok {
-			return nil, errField(field, "IGMedia")
-		}
-		if plain && field == "caption" {
+	for field := range w.fields {
+		v, _ := m.field(field)
+		if w.plain && field == "caption" {
 			v = strings.ReplaceAll(m.post.Text, "@", "")
 		}
 		if v != nil && v != "" {
 			out[field] = v // what is empty is left out, as Graph does
 		}
 	}
-	return out, nil
+	return out
 }
 
 // field is the value of one field; false when there is no such field.
-func (ig *Instagram) field(m *media, name string) (any, bool) {
+func (m *media) field(name string) (any, bool) {
 	switch name {
 	case "id":
 		return m.post.ID, true
@@ -111,43 +137,62 @@ func listStories(ig *Instagram, c *call) (any, *apiError) {
 
 // list is one page of a list, which is kept oldest first.
 func (ig *Instagram) list(c *call, all []*media) (any, *apiError) {
-	limit, e := ig.limit(c)
+	q, e := ig.query(c, all)
 	if e != nil {
 		return nil, e
-	}
-	since, until, e := span(c)
-	if e != nil {
-		return nil, e
-	}
-	end, e := position(all, c.params["after"])
-	if e != nil {
-		return nil, e
-	}
-	if _, empty := ig.st.Faults.State("list_empty", Name, c.name, c.account.ID); empty {
-		end = 0
 	}
 	out := page{Data: []any{}}
-	var shown []*media
-	more := false
-	now := time.Now()
-	for _, m := range slices.Backward(all[:end]) {
-		at := m.post.Time
-		if now.Before(m.visible) || at.After(now) || at.Unix() < since || at.Unix() > until {
-			continue
-		}
-		if more = len(shown) == limit; more {
-			break
-		}
-		v, e := ig.show(c, m)
-		if e != nil {
-			return nil, e
-		}
-		out.Data, shown = append(out.Data, v), append(shown, m)
+	shown, more := q.pick(all)
+	for _, m := range shown {
+		out.Data = append(out.Data, ig.show(q.view, m))
 	}
 	if len(shown) > 0 {
 		out.Paging = links(c, shown, more)
 	}
 	return out, nil
+}
+
+// query is what a list call asks for.
+type query struct {
+	view         view
+	limit        int
+	since, until int64 // Unix seconds, both inclusive
+	end          int   // the page starts before this index
+}
+
+func (ig *Instagram) query(c *call, all []*media) (q query, e *apiError) {
+	if q.view, e = ig.view(c); e != nil {
+		return q, e
+	}
+	if q.limit, e = ig.limit(c); e != nil {
+		return q, e
+	}
+	if q.since, q.until, e = span(c); e != nil {
+		return q, e
+	}
+	if q.end, e = position(all, c.params["after"]); e != nil {
+		return q, e
+	}
+	if _, empty := ig.st.Faults.State("list_empty", Name, c.name, c.account.ID); empty {
+		q.end = 0
+	}
+	return q, nil
+}
+
+// pick finds the media of a page, newest first, and whether there are more.
+func (q query) pick(all []*media) (shown []*media, more bool) {
+	now := time.Now()
+	for _, m := range slices.Backward(all[:q.end]) {
+		at := m.post.Time
+		if now.Before(m.visible) || at.After(now) || at.Unix() < q.since || at.Unix() > q.until {
+			continue
+		}
+		if len(shown) == q.limit {
+			return shown, true
+		}
+		shown = append(shown, m)
+	}
+	return shown, false
 }
 
 // limit is the size of a page.
@@ -241,24 +286,10 @@ func publishingLimit(ig *Instagram, c *call) (any, *apiError) {
 	if e != nil {
 		return nil, e
 	}
-	if since != 0 && time.Unix(since, 0).Before(time.Now().Add(-24*time.Hour-time.Minute)) {
+	if since != 0 && time.Since(time.Unix(since, 0)) > 24*time.Hour+time.Minute {
 		return nil, errParam("Param since cannot be more than 24 hours ago")
 	}
-	u := ig.user(c.account.ID)
-	u.published = ig.within(u.published)
-	used := len(u.published)
-	if since != 0 {
-		used = 0
-		for _, at := range u.published {
-			if at.Unix() >= since {
-				used++
-			}
-		}
-	}
-	total := ig.quota(c.account)
-	if total < 0 {
-		total = 1_000_000
-	}
+	used, total := ig.usage(c.account, since)
 	if _, full := ig.st.Faults.State("quota_full", Name, c.name, c.account.ID); full {
 		used = total
 	}
@@ -273,4 +304,19 @@ func publishingLimit(ig *Instagram, c *call) (any, *apiError) {
 		}
 	}
 	return map[string]any{"data": []any{out}}, nil
+}
+
+// usage is how many posts of the quota an account has used since a time.
+func (ig *Instagram) usage(a stage.Account, since int64) (used, total int) {
+	u := ig.user(a.ID)
+	u.published = ig.within(u.published)
+	for _, at := range u.published {
+		if at.Unix() >= since {
+			used++
+		}
+	}
+	if total = ig.quota(a); total < 0 {
+		total = 1_000_000 // no limit
+	}
+	return used, total
 }

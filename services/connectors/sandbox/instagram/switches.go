@@ -45,7 +45,6 @@ func (ig *Instagram) answers() []stage.Switch {
 		{name: "read_100_33", about: "100/33: reads fail though the object is there", calls: reads, code: 100, subcode: 33},
 		{name: "transient_before", about: "2, is_transient, HTTP 500; nothing is carried out", code: 2},
 		{name: "transient_after", about: "2, is_transient, HTTP 500, though the call was carried out", code: 2, after: true},
-		{name: "fields_refused", about: "100 on reads that ask for caption or media_product_type", calls: []string{CallMedia, CallList, CallStories}, code: 100},
 	}
 	switches := make([]stage.Switch, len(list))
 	for i, d := range list {
@@ -73,6 +72,7 @@ func states() []stage.Switch {
 		{Name: "quota_full", Provider: Name, Calls: []string{CallLimit}, About: "content_publishing_limit says that the quota is used up"},
 		{Name: "list_lag", Provider: Name, Calls: []string{CallPublish}, About: "the post comes into the lists after the delay", Params: delay},
 		{Name: "list_empty", Provider: Name, Calls: lists, About: "lists are empty"},
+		{Name: "fields_refused", Provider: Name, Calls: media, About: "error 100 on reads that ask for caption or media_product_type"},
 		{Name: "fields_absent", Provider: Name, Calls: media, About: "caption and media_product_type are left out"},
 		{Name: "caption_without_at", Provider: Name, Calls: media, About: "captions come back without @"},
 	}
