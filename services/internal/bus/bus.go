@@ -35,8 +35,8 @@ type Config struct {
 
 	DrainTimeout  time.Duration // how long Run waits for handlers when it ends, default 25 s
 	HandleTimeout time.Duration // how long one handling may take, default 1 min
-	// HoldTime is how long the message that probes an outage is kept at least
-	// before others of the fleet may have it, default 1 min.
+	// HoldTime is how long the message that probes an outage is alone, before a
+	// second one is tried and others of the fleet may have it, default 1 min.
 	HoldTime time.Duration
 	// RetryMin and RetryMax bound the pause of a message that failed, by
 	// delivery; default 1 s and 1 min.
@@ -225,7 +225,7 @@ func (b *Bus) subscriber(h Handler) *subscriber {
 		conn: b.nc, bind: b.bind, decode: decodeEvent, progress: b.progress,
 		slots:        cmp.Or(h.Concurrency, defaultConcurrency),
 		expires:      b.conf.PullExpires,
-		drainTimeout: b.conf.DrainTimeout, handleTimeout: b.conf.HandleTimeout,
+		drainTimeout: b.conf.DrainTimeout, handleTimeout: b.conf.HandleTimeout, holdTime: b.conf.HoldTime,
 		retry:  backoff{b.conf.RetryMin, b.conf.RetryMax},
 		rebind: backoff{reconnectWait, 10 * reconnectWait},
 		log:    b.log, meter: b.meter,

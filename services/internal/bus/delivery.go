@@ -36,7 +36,11 @@ type delivery struct {
 	delivered uint64
 	since     time.Time // start of the current try
 
-	progress uint64 // of the consumer, when the hold was last reconsidered
+	overdue context.CancelCauseFunc // ends the current try
+
+	// Of the hold: how much the consumer had delivered to others at the last look.
+	others      int64
+	othersKnown bool
 }
 
 type deliveryKey struct{}
@@ -47,6 +51,7 @@ func newDelivery(s *subscription, m *nats.Msg, md *nats.MsgMetadata) *delivery {
 		msg: m, delivered: md.NumDelivered, since: time.Now(),
 	}
 	d.ctx, d.cancel = context.WithCancelCause(context.WithValue(s.base, deliveryKey{}, d))
+	d.overdue = d.cancel
 	return d
 }
 
@@ -178,22 +183,23 @@ func (d *delivery) deliveries() uint64 {
 	return d.delivered
 }
 
-// again starts another try of the message that is in hand.
-func (d *delivery) again() {
+// begin starts a try; its context ends when it takes too long.
+func (d *delivery) begin(base context.Context) context.Context {
+	ctx, cancel := context.WithCancelCause(base)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.since = time.Now()
+	d.since, d.overdue = time.Now(), cancel
+	return ctx
 }
 
 // beat tells the server that the message is in hand, unless the handler is
 // overdue: then its context ends, and the server may deliver elsewhere.
 func (d *delivery) beat(now time.Time) {
 	d.mu.Lock()
-	overdue := now.Sub(d.since) > d.sub.conf.handleTimeout
-	m := d.msg
+	late, end, m := now.Sub(d.since) > d.sub.conf.handleTimeout, d.overdue, d.msg
 	d.mu.Unlock()
-	if overdue {
-		d.cancel(errOverdue)
+	if late {
+		end(errOverdue)
 		return
 	}
 	d.report(m.InProgress())

@@ -9,14 +9,14 @@ import (
 )
 
 // observe counts, times and logs each handling. What worked is told at debug
-// level only, and an outage once, by its probe.
+// level only, and so is an outage, since hold tells of its beginning and end.
 func (p *pipeline) observe(next message.HandlerFunc) message.HandlerFunc {
 	return func(m *message.Message) ([]*message.Message, error) {
 		began := time.Now()
 		out, err := next(m)
 		took, end := time.Since(began), outcomeOf(err)
 		p.meter.ended(m.Context(), end, took)
-		if level := p.level(m, end); p.bus.log.Enabled(m.Context(), level) {
+		if level := levelOf(end); p.bus.log.Enabled(m.Context(), level) {
 			d := deliveryOf(m)
 			p.bus.log.Log(m.Context(), level, "event handled", "outcome", string(end), "error", err,
 				"consumer", p.handler.Consumer, "subject", d.latest().Subject, "event_id", m.UUID,
@@ -26,18 +26,15 @@ func (p *pipeline) observe(next message.HandlerFunc) message.HandlerFunc {
 	}
 }
 
-func (p *pipeline) level(m *message.Message, end outcome) slog.Level {
+func levelOf(end outcome) slog.Level {
 	switch end {
 	case outcomeDead:
 		return slog.LevelError
 	case outcomeFailed, outcomeReturned:
 		return slog.LevelWarn
-	case outcomeUnavailable:
-		if open, _ := deliveryOf(m).sub.gate.state(); open {
-			return slog.LevelWarn
-		}
+	default:
+		return slog.LevelDebug
 	}
-	return slog.LevelDebug
 }
 
 func (p *pipeline) logPanic(m *message.Message, value any) {

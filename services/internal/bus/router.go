@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -106,41 +105,6 @@ func (p *pipeline) settle(next message.HandlerFunc) message.HandlerFunc {
 		}
 		return nil, nil
 	}
-}
-
-// hold is what Unavailable does: the first message to find out is kept and tried
-// again until it gets through; the others go back, excused.
-func (p *pipeline) hold(next message.HandlerFunc) message.HandlerFunc {
-	return func(m *message.Message) ([]*message.Message, error) {
-		d := deliveryOf(m)
-		gate, began := d.sub.gate, time.Now()
-		_, err := next(m)
-		for try := uint64(1); outcomeOf(err) == outcomeUnavailable; try++ {
-			if !gate.close(d) || !p.probeAgain(d, try, began) {
-				d.sub.tally.excuse(d.seq)
-				return nil, err
-			}
-			d.again()
-			_, err = next(m)
-		}
-		gate.open(d)
-		return nil, err
-	}
-}
-
-// probeAgain waits for the next try of the message that is kept. It is false
-// when the process stops, or when it has been kept for long while others of the
-// fleet make progress: then the outage is ours alone, and they should have it.
-func (p *pipeline) probeAgain(d *delivery, try uint64, began time.Time) bool {
-	d.sub.pause(backoff{p.bus.conf.ProbeMin, p.bus.conf.ProbeMax}.after(try))
-	if d.sub.pulling.Err() != nil {
-		return false
-	}
-	if time.Since(began) < p.bus.conf.HoldTime || !d.sub.othersProgress(d) {
-		return true
-	}
-	d.sub.gate.open(d)
-	return false
 }
 
 // recover makes a panic an error and logs where it came from.

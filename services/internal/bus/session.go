@@ -21,12 +21,15 @@ import (
 type session struct {
 	sub     *subscription
 	binding binding
+	most    int  // messages asked for at once
+	once    bool // ends when they came
 	inbox   *nats.Subscription
 	prefix  string
 	lost    chan error    // why pulling cannot go on
 	closed  chan struct{} // no callback runs any more
 
 	// Under sub.mu:
+	came        int       // messages
 	outstanding int       // asked for, not come
 	answerBy    time.Time // when the newest request must have been answered
 	lingerUntil time.Time
@@ -45,6 +48,8 @@ const (
 	refusedPause = 500 * time.Millisecond
 	// endWait bounds the farewell to the server.
 	endWait = 2 * time.Second
+	// enough in place of a number: nothing more is to be asked for.
+	enough = -1
 )
 
 var (
@@ -52,10 +57,11 @@ var (
 	errNoAnswer     = errors.New("pull request was not answered")
 )
 
-// pull asks for messages until the subscription stops, the gate changes (nil
-// error both) or the consumer is lost. It is true if the server ever answered.
-func (s *subscription) pull(b binding, gateChanged <-chan struct{}) (bool, error) {
-	ses := &session{sub: s, binding: b, lost: make(chan error, 1), closed: make(chan struct{})}
+// pull asks for up to most messages at once, until the subscription stops, the
+// gate changes, or with once so many have come (nil error all), or the consumer is
+// lost. It is true if the server ever answered; with once, if a message came.
+func (s *subscription) pull(b binding, gateChanged <-chan struct{}, most int, once bool) (bool, error) {
+	ses := &session{sub: s, binding: b, most: most, once: once, lost: make(chan error, 1), closed: make(chan struct{})}
 	if err := ses.begin(); err != nil {
 		return false, err
 	}
@@ -63,6 +69,9 @@ func (s *subscription) pull(b binding, gateChanged <-chan struct{}) (bool, error
 	ses.end()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if once {
+		return ses.came > 0, err
+	}
 	return ses.answered, err
 }
 
@@ -100,6 +109,9 @@ func (ses *session) loop(gateChanged <-chan struct{}) error {
 		case <-ses.sub.wake:
 		}
 		n, again, err := ses.due(time.Now())
+		if err == nil && n == enough {
+			return nil
+		}
 		if err == nil && n > 0 {
 			err = ses.ask(n)
 		}
@@ -117,6 +129,9 @@ func (ses *session) due(now time.Time) (n int, again time.Duration, err error) {
 	s := ses.sub
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if ses.once && ses.came >= ses.most {
+		return enough, 0, nil
+	}
 	if !s.conf.conn.IsConnected() {
 		ses.outstanding = 0
 		return 0, s.conf.expires, nil // a reconnect wakes us
@@ -193,6 +208,7 @@ func (ses *session) take(m *nats.Msg, md *nats.MsgMetadata) (d *delivery, ended 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ses.answered, s.silent = true, false
+	s.came++
 	ses.outstanding = max(0, ses.outstanding-1)
 	if ses.ended {
 		return nil, true
@@ -203,8 +219,9 @@ func (ses *session) take(m *nats.Msg, md *nats.MsgMetadata) (d *delivery, ended 
 		d = newDelivery(s, m, md)
 		s.inHand[d.seq] = d
 		s.running.Add(1)
+		ses.came++
 	}
-	if ses.outstanding == 0 && ses.free() > 0 {
+	if ses.once || ses.outstanding == 0 && ses.free() > 0 {
 		s.signal()
 	}
 	return d, false
@@ -287,10 +304,13 @@ func (ses *session) end() {
 
 // free is how many messages may still be asked for; sub.mu is held.
 func (ses *session) free() int {
-	return ses.sub.conf.slots - len(ses.sub.inHand) - ses.outstanding
+	if ses.once { // beside what is in hand: those wait for it
+		return ses.most - ses.came - ses.outstanding
+	}
+	return ses.most - len(ses.sub.inHand) - ses.outstanding
 }
 
-func (ses *session) threshold() int { return max(1, ses.sub.conf.slots/4) }
+func (ses *session) threshold() int { return max(1, ses.most/4) }
 
 // worthAsking is whether a freed slot should wake the loop; sub.mu is held.
 func (ses *session) worthAsking() bool {

@@ -38,6 +38,7 @@ type subscriberConfig struct {
 	expires       time.Duration // of one pull request
 	drainTimeout  time.Duration // how long Close waits for handlers
 	handleTimeout time.Duration // how long a handler may take
+	holdTime      time.Duration // how long a probe is alone
 	retry         backoff       // pause of a message that was not acked, by delivery
 	rebind        backoff       // pause between two attempts to bind
 

@@ -31,13 +31,14 @@ type subscription struct {
 	session *session             // nil while not pulling
 	silent  bool                 // the consumer was lost and has not answered since
 	inHand  map[uint64]*delivery // by stream sequence
+	came    int64                // messages, ever
 }
 
 func newSubscription(ctx context.Context, c *subscriberConfig, topic string) *subscription {
 	s := &subscription{
 		conf: c, topic: topic,
 		out:  make(chan *message.Message),
-		gate: newGate(), tally: newTally(),
+		gate: newGate(c.holdTime), tally: newTally(),
 		done: make(chan struct{}), wake: make(chan struct{}, 1),
 		beats:   time.NewTicker(time.Hour), // until the first bind knows AckWait
 		workers: make(chan *delivery),
@@ -81,16 +82,30 @@ func (s *subscription) serve(last binding) (b binding, answered bool, err error)
 	}
 	s.beats.Reset(max(b.ackWait/3, time.Millisecond))
 	for s.pulling.Err() == nil && err == nil {
-		open, changed := s.gate.state()
-		if !open {
-			s.await(changed)
-			continue
-		}
 		var got bool
-		got, err = s.pull(b, changed)
+		got, err = s.stretch(b)
 		answered = answered || got
 	}
 	return b, answered, err
+}
+
+// stretch pulls until the gate changes; while it is shut it waits for that, or
+// until a witness is wanted.
+func (s *subscription) stretch(b binding) (answered bool, err error) {
+	open, changed, witnessAt := s.gate.state()
+	switch {
+	case open:
+		return s.pull(b, changed, s.conf.slots, false)
+	case !witnessAt.IsZero() && !time.Now().Before(witnessAt):
+		s.gate.try(true)
+		answered, err = s.pull(b, changed, 1, true)
+		if !answered {
+			s.gate.try(false)
+		}
+		return answered, err
+	}
+	s.await(changed, witnessAt)
+	return false, nil
 }
 
 // start gives a delivery to a worker that is idle, or to a new one; there come to
@@ -131,21 +146,6 @@ func (s *subscription) drain() {
 	close(s.out)
 }
 
-// othersProgress is whether the consumer has delivered anything since the last
-// call for this delivery. While we hold a probe we do not pull, so that is to
-// other processes.
-func (s *subscription) othersProgress(d *delivery) bool {
-	ctx, cancel := context.WithTimeout(s.pulling, bindTimeout)
-	defer cancel()
-	now, err := s.conf.progress(ctx, d.stream, d.consumer)
-	if err != nil {
-		return false
-	}
-	before := d.progress
-	d.progress = now
-	return before != 0 && now > before
-}
-
 func (s *subscription) attached() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -178,9 +178,17 @@ func (s *subscription) pause(d time.Duration) {
 	}
 }
 
-func (s *subscription) await(changed <-chan struct{}) {
+// await waits for a change of the gate, or for a time if that is not zero.
+func (s *subscription) await(changed <-chan struct{}, until time.Time) {
+	var timeout <-chan time.Time
+	if !until.IsZero() {
+		t := time.NewTimer(time.Until(until))
+		defer t.Stop()
+		timeout = t.C
+	}
 	select {
 	case <-changed:
+	case <-timeout:
 	case <-s.pulling.Done():
 	}
 }

@@ -16,6 +16,7 @@ type tally struct {
 
 type mark struct {
 	failures, excused uint64
+	suspect           bool
 	touched           time.Time
 }
 
@@ -39,6 +40,15 @@ func (t *tally) excused(seq uint64) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.marks[seq].excused
+}
+
+// suspect notes that a message alone finds something unavailable.
+func (t *tally) suspect(seq uint64) { t.change(seq, func(m *mark) { m.suspect = true }) }
+
+func (t *tally) suspected(seq uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.marks[seq].suspect
 }
 
 // forget drops a message that is done.
