@@ -150,7 +150,7 @@ func (s *Sandbox) getSwitches(*http.Request) (any, error) {
 func (s *Sandbox) getHints(*http.Request) (any, error) { return s.Hints(), nil }
 
 func (s *Sandbox) getFaults(*http.Request) (any, error) {
-	return map[string]any{"faults": s.Faults()}, nil
+	return map[string]any{"faults": s.Faults(), "switches": s.Switches()}, nil
 }
 
 func (s *Sandbox) postFaults(r *http.Request) (any, error) {

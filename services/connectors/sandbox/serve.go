@@ -42,7 +42,7 @@ type Server struct {
 
 // Serve starts serving. A sandbox may be served at several addresses at once.
 func (s *Sandbox) Serve(cfg ServeConfig) (*Server, error) {
-	ln, err := net.Listen("tcp", cmp.Or(cfg.Addr, "127.0.0.1:0"))
+	ln, err := net.Listen("tcp", cmp.Or(cfg.Addr, "127.0.0.1:0")) //nolint:noctx // it does not wait
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
@@ -113,6 +113,8 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 // Close stops at once and cuts what is being served.
 func (srv *Server) Close() error {
 	err := srv.http.Close()
-	<-srv.served
+	if served := <-srv.served; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
 	return err
 }

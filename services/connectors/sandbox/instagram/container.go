@@ -233,10 +233,10 @@ func errField(field, node string) *apiError {
 
 // owns checks that the path names the token's account, by the id that paths use.
 func (ig *Instagram) owns(c *call) *apiError {
-	switch {
-	case c.node == "me" || c.node == c.account.ID:
+	switch c.node {
+	case "me", c.account.ID:
 		return nil
-	case c.node == c.account.AppID:
+	case c.account.AppID:
 		return errUnreadable(c.node) // the app-scoped id is another number and no path
 	}
 	if _, other := ig.st.Accounts.Get(Name, c.node); other {

@@ -63,8 +63,11 @@ type user struct {
 	blockedUntil time.Time
 }
 
-// keepContainers bounds the memory of a long run.
-const keepContainers = 200_000
+// What is kept, so that a long run does not grow without bound.
+const (
+	keepContainers = 200_000
+	keepMedia      = 10_000 // of each account and list: what the provider lists
+)
 
 var (
 	_ stage.Provider = (*Instagram)(nil)

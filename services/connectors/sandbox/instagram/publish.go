@@ -98,9 +98,9 @@ func (ig *Instagram) post(con *container, at time.Time, foreign bool, n int64) *
 	ig.media[id] = m
 	u := ig.user(con.account)
 	if con.kind.product == "STORY" {
-		u.stories = insert(u.stories, m)
+		u.stories = ig.insert(u.stories, m)
 	} else {
-		u.feed = insert(u.feed, m)
+		u.feed = ig.insert(u.feed, m)
 	}
 	return m
 }
@@ -126,12 +126,18 @@ func (ig *Instagram) urls(con *container) []string {
 	return found
 }
 
-// insert keeps a list in the order of time.
-func insert(list []*media, m *media) []*media {
+// insert keeps a list in the order of time, and forgets the oldest beyond what
+// the provider lists.
+func (ig *Instagram) insert(list []*media, m *media) []*media {
 	at, _ := slices.BinarySearchFunc(list, m, func(x, y *media) int {
 		return cmp.Or(x.post.Time.Compare(y.post.Time), cmp.Compare(x.post.Seq, y.post.Seq))
 	})
-	return slices.Insert(list, at, m)
+	list = slices.Insert(list, at, m)
+	if len(list) > keepMedia {
+		delete(ig.media, list[0].post.ID)
+		list[0], list = nil, list[1:]
+	}
+	return list
 }
 
 func (ig *Instagram) shortcode() string {

@@ -30,8 +30,8 @@ func readMedia(ig *Instagram, c *call) (any, *apiError) {
 
 // view is how media are shown in one answer.
 type view struct {
-	fields map[string]bool
-	plain  bool // captions without @
+	fields  map[string]bool
+	caption func(string) string
 }
 
 // view applies the faults that change what reads show: once for each call.
@@ -52,7 +52,12 @@ func (ig *Instagram) view(c *call) (view, *apiError) {
 		delete(v.fields, "caption")
 		delete(v.fields, "media_product_type")
 	}
-	v.plain = v.fields["caption"] && set("caption_without_at")
+	switch rich := v.fields["caption"]; {
+	case rich && set("caption_without_at"):
+		v.caption = func(text string) string { return strings.ReplaceAll(text, "@", "") }
+	case rich && set("caption_rewritten"):
+		v.caption = func(text string) string { return strings.Join(strings.Fields(text), "\n") + " " }
+	}
 	return v, nil
 }
 
@@ -61,8 +66,8 @@ func (ig *Instagram) show(w view, m *media) map[string]any {
 	out := map[string]any{"id": m.post.ID}
 	for field := range w.fields {
 		v, _ := m.field(field)
-		if w.plain && field == "caption" {
-			v = strings.ReplaceAll(m.post.Text, "@", "")
+		if w.caption != nil && field == "caption" && m.post.Text != "" {
+			v = w.caption(m.post.Text)
 		}
 		if v != nil && v != "" {
 			out[field] = v // what is empty is left out, as Graph does

@@ -135,6 +135,10 @@ func TestFieldsMayBeMissingOrRefused(t *testing.T) {
 		if it := b.data(list())[0]; it["caption"] != "hello ada" {
 			t.Errorf("without @: %v", it)
 		}
+		b.fault(stage.Fault{Switch: "caption_rewritten", Count: 1})
+		if it := b.data(list())[0]; it["caption"] != "hello\n@ada " {
+			t.Errorf("rewritten: %q", it["caption"])
+		}
 		b.fault(stage.Fault{Switch: "list_empty", Count: 1})
 		if items := b.data(list()); len(items) != 0 {
 			t.Errorf("empty: %v", items)

@@ -74,6 +74,7 @@ func states() []stage.Switch {
 		{Name: "list_empty", Provider: Name, Calls: lists, About: "lists are empty"},
 		{Name: "fields_refused", Provider: Name, Calls: media, About: "error 100 on reads that ask for caption or media_product_type"},
 		{Name: "fields_absent", Provider: Name, Calls: media, About: "caption and media_product_type are left out"},
+		{Name: "caption_rewritten", Provider: Name, Calls: media, About: "captions come back with other white space"},
 		{Name: "caption_without_at", Provider: Name, Calls: media, About: "captions come back without @"},
 	}
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -45,7 +46,7 @@ type mark struct {
 	at      int64
 }
 
-func (p *Proxy) accept() {
+func (p *Proxy) accept(ctx context.Context) {
 	for {
 		nc, err := p.ln.Accept()
 		if err != nil {
@@ -56,13 +57,14 @@ func (p *Proxy) accept() {
 			_ = nc.Close()
 			continue
 		}
-		p.wg.Go(func() { p.serve(client) })
+		p.wg.Go(func() { p.serve(ctx, client) })
 	}
 }
 
 // serve forwards one connection.
-func (p *Proxy) serve(client *net.TCPConn) {
-	up, err := net.Dial("tcp", p.target)
+func (p *Proxy) serve(ctx context.Context, client *net.TCPConn) {
+	var d net.Dialer
+	up, err := d.DialContext(ctx, "tcp", p.target)
 	p.mu.Lock()
 	target, ok := up.(*net.TCPConn)
 	if err != nil || !ok || p.refuse || p.closed {

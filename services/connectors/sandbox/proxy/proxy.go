@@ -16,6 +16,7 @@ package proxy
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -42,6 +43,7 @@ type Config struct {
 type Proxy struct {
 	target string
 	ln     net.Listener
+	cancel context.CancelFunc // of dials that are under way
 	wg     sync.WaitGroup
 
 	mu       sync.Mutex
@@ -66,13 +68,16 @@ func Start(cfg Config) (*Proxy, error) {
 	if cfg.Target == "" {
 		return nil, errors.New("start proxy: no target")
 	}
-	ln, err := net.Listen("tcp", cmp.Or(cfg.Addr, "127.0.0.1:0"))
+	ctx, cancel := context.WithCancel(context.Background())
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", cmp.Or(cfg.Addr, "127.0.0.1:0"))
 	if err != nil {
+		cancel()
 		return nil, fmt.Errorf("start proxy: %w", err)
 	}
-	p := &Proxy{target: cfg.Target, ln: ln}
+	p := &Proxy{target: cfg.Target, ln: ln, cancel: cancel}
 	p.changed = sync.NewCond(&p.mu)
-	p.wg.Go(p.accept)
+	p.wg.Go(func() { p.accept(ctx) })
 	return p, nil
 }
 
@@ -82,6 +87,7 @@ func (p *Proxy) Addr() string { return p.ln.Addr().String() }
 // Close stops the proxy and resets its connections.
 func (p *Proxy) Close() error {
 	err := p.ln.Close()
+	p.cancel()
 	p.change(func() {
 		p.closed = true
 		for _, c := range p.conns {

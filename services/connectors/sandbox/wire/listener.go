@@ -1,7 +1,9 @@
 package wire
 
 import (
+	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"time"
 )
@@ -91,7 +93,7 @@ func (c *appConn) handshake(t *tls.Conn) error {
 	if t.ConnectionState().HandshakeComplete {
 		return nil
 	}
-	if err := t.Handshake(); err != nil {
+	if err := t.HandshakeContext(context.Background()); err != nil {
 		return err
 	}
 	now := time.Now()
@@ -120,8 +122,8 @@ func count(n int, now time.Time, total *int64, first, last *time.Time, chunks *[
 }
 
 func isTimeout(err error) bool {
-	t, ok := err.(net.Error)
-	return ok && t.Timeout()
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
 }
 
 // ID returns the number of a connection that came from a Listener, or 0.

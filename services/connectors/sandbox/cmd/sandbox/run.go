@@ -89,8 +89,8 @@ func fromEnv(flags *flag.FlagSet, env func(string) string) error {
 
 // announce says what is served, with an account that can be used.
 func announce(out io.Writer, s *sandbox.Sandbox, srv *sandbox.Server) {
-	fmt.Fprintf(out, "sandbox on %s (what it can do: GET %s/)\n", srv.URL, srv.URL)
+	_, _ = fmt.Fprintf(out, "sandbox on %s (what it can do: GET %s/)\n", srv.URL, srv.URL)
 	for _, a := range s.Accounts("") {
-		fmt.Fprintf(out, "  %s account %q: id %s, token %s\n", a.Provider, a.Username, a.ID, a.Token)
+		_, _ = fmt.Fprintf(out, "  %s account %q: id %s, token %s\n", a.Provider, a.Username, a.ID, a.Token)
 	}
 }
