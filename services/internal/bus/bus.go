@@ -124,7 +124,8 @@ func Connect(_ context.Context, c Config) (*Bus, error) {
 // scope names this package to OpenTelemetry.
 const scope = "postbus.dev/services/internal/bus"
 
-// maxReconnectWait is the longest pause between two attempts to connect.
+// reconnectWait is the pause between two attempts to connect, plus as much at
+// random.
 const reconnectWait = 500 * time.Millisecond
 
 func (b *Bus) options() []nats.Option {
@@ -208,15 +209,14 @@ func (b *Bus) Close(ctx context.Context) error {
 	return errors.Join(err, b.meter.close())
 }
 
-// flush sends what is buffered, such as acks, if there is a connection.
-func (b *Bus) flush() error {
+// flush sends what is buffered, such as acks. What cannot be acked comes again.
+func (b *Bus) flush() {
 	if !b.nc.IsConnected() {
-		return nil // those messages come again
+		return
 	}
 	if err := b.nc.FlushTimeout(b.conf.PublishTimeout); err != nil {
 		b.log.Warn("flush acks", "error", err)
 	}
-	return nil
 }
 
 // subscriber makes the subscriber of a handler.

@@ -106,7 +106,7 @@ func (p *pipeline) store(m *message.Message, d *delivery, reason string, why err
 		err = p.bus.storeDeadLetter(ctx, letter)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w (it is one because: %s)", errNotBuried, err, dead)
+		return fmt.Errorf("%w: %w (it is one because: %s)", errNotBuried, err, dead.Error())
 	}
 	p.meter.buried(ctx, reason)
 	return dead

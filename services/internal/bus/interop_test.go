@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	wnats "github.com/ThreeDotsLabs/watermill-nats/v2/pkg/nats"
+	watermillnats "github.com/ThreeDotsLabs/watermill-nats/v2/pkg/nats"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/nats-io/nats.go"
@@ -38,11 +38,11 @@ func TestAStockWatermillPublisherWithItsOwnMarshalerReachesAHandler(t *testing.T
 	} {
 		m.Metadata.Set(name, value)
 	}
-	got := fromStockPublisher(t, &wnats.NATSMarshaler{}, m)
+	got := fromStockPublisher(t, &watermillnats.NATSMarshaler{}, m)
 	sameEvent(t, got, want)
 }
 
-func fromStockPublisher(t *testing.T, marshaler wnats.Marshaler, m *message.Message) event.Event {
+func fromStockPublisher(t *testing.T, marshaler watermillnats.Marshaler, m *message.Message) event.Event {
 	t.Helper()
 	url := startServer(t).URL()
 	b := connect(t, quick(url))
@@ -51,7 +51,7 @@ func fromStockPublisher(t *testing.T, marshaler wnats.Marshaler, m *message.Mess
 		received <- e
 		return nil
 	}))
-	pub, err := wnats.NewPublisher(wnats.PublisherConfig{URL: url, Marshaler: marshaler}, nil)
+	pub, err := watermillnats.NewPublisher(watermillnats.PublisherConfig{URL: url, Marshaler: marshaler}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,9 +72,9 @@ func TestOurEventsReachAStockWatermillSubscriber(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	sub, err := wnats.NewSubscriber(wnats.SubscriberConfig{
+	sub, err := watermillnats.NewSubscriber(watermillnats.SubscriberConfig{
 		URL: url, Unmarshaler: events.Codec{}, QueueGroupPrefix: "stock",
-		JetStream: wnats.JetStreamConfig{
+		JetStream: watermillnats.JetStreamConfig{
 			DurablePrefix: "stock", SubscribeOptions: []nats.SubOpt{nats.ManualAck(), nats.Bind(events.StreamPublish, "stock")},
 		},
 	}, nil)

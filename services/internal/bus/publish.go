@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	wnats "github.com/ThreeDotsLabs/watermill-nats/v2/pkg/nats"
+	watermillnats "github.com/ThreeDotsLabs/watermill-nats/v2/pkg/nats"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/nats-io/nats.go"
@@ -18,10 +18,10 @@ import (
 // newSender makes watermill-nats' publisher with our codec. Its Close would close
 // the connection, so it is never called.
 func newSender(nc *nats.Conn, wait time.Duration) (message.Publisher, error) {
-	return wnats.NewPublisherWithNatsConn(nc, wnats.PublisherPublishConfig{
+	return watermillnats.NewPublisherWithNatsConn(nc, watermillnats.PublisherPublishConfig{
 		Marshaler:         events.Codec{},
-		SubjectCalculator: wnats.DefaultSubjectCalculator,
-		JetStream:         wnats.JetStreamConfig{ConnectOptions: []nats.JSOpt{nats.MaxWait(wait)}},
+		SubjectCalculator: watermillnats.DefaultSubjectCalculator,
+		JetStream:         watermillnats.JetStreamConfig{ConnectOptions: []nats.JSOpt{nats.MaxWait(wait)}},
 	}, nil)
 }
 

@@ -44,10 +44,11 @@ func (b *Bus) Run(ctx context.Context, hs ...Handler) error {
 	}
 	err = router.Run(ctx)
 	b.detach()
+	b.flush() // the last acks
 	if err != nil {
 		return fmt.Errorf("run router: %w", err)
 	}
-	return b.flush() // the last acks
+	return nil
 }
 
 func (b *Bus) add(router *message.Router, h Handler) error {

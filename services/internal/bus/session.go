@@ -85,7 +85,7 @@ func (ses *session) begin() error {
 	inbox.SetClosedHandler(func(string) { close(ses.closed) })
 	// The slots are the limit; the library's own would drop messages.
 	if err := inbox.SetPendingLimits(-1, -1); err != nil {
-		return fmt.Errorf("lift limits of pull inbox: %w", err)
+		return errors.Join(fmt.Errorf("lift limits of pull inbox: %w", err), inbox.Unsubscribe())
 	}
 	ses.inbox = inbox
 	s.mu.Lock()

@@ -70,9 +70,10 @@ func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	if s.closed {
 		return nil, errSubscriberClosed
 	}
-	sub := newSubscription(ctx, &s.conf, topic)
+	pulling, halt := context.WithCancel(ctx)
+	sub := newSubscription(pulling, halt, &s.conf, topic)
 	s.subs = append(s.subs, sub)
-	go sub.run()
+	go sub.run(pulling)
 	return sub.out, nil
 }
 

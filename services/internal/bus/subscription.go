@@ -34,9 +34,9 @@ type subscription struct {
 	came    int64                // messages, ever
 }
 
-func newSubscription(ctx context.Context, c *subscriberConfig, topic string) *subscription {
+func newSubscription(pulling context.Context, halt context.CancelFunc, c *subscriberConfig, topic string) *subscription {
 	s := &subscription{
-		conf: c, topic: topic,
+		conf: c, topic: topic, pulling: pulling, halt: halt,
 		out:  make(chan *message.Message),
 		gate: newGate(c.holdTime), tally: newTally(),
 		done: make(chan struct{}), wake: make(chan struct{}, 1),
@@ -44,23 +44,22 @@ func newSubscription(ctx context.Context, c *subscriberConfig, topic string) *su
 		workers: make(chan *delivery),
 		inHand:  map[uint64]*delivery{},
 	}
-	s.pulling, s.halt = context.WithCancel(ctx)
-	// Handlers outlive ctx: its end means drain, not break off.
-	s.base, s.abandon = context.WithCancelCause(context.WithoutCancel(ctx))
+	// Handlers outlive pulling: its end means drain, not break off.
+	s.base, s.abandon = context.WithCancelCause(context.WithoutCancel(pulling))
 	return s
 }
 
 // run binds and pulls until the subscription is stopped, then drains.
-func (s *subscription) run() {
+func (s *subscription) run(ctx context.Context) {
 	defer close(s.done)
 	go s.keepAlive()
 	var last binding
-	for try := uint64(1); s.pulling.Err() == nil; try++ {
-		b, answered, err := s.serve(last)
+	for try := uint64(1); ctx.Err() == nil; try++ {
+		b, answered, err := s.serve(ctx, last)
 		if answered {
 			try = 1
 		}
-		if err != nil && s.pulling.Err() == nil {
+		if err != nil && ctx.Err() == nil {
 			s.conf.log.Warn("consumer lost, binding again", "consumer", s.topic, "error", err)
 			s.pause(s.conf.rebind.after(try))
 		}
@@ -70,9 +69,9 @@ func (s *subscription) run() {
 }
 
 // serve binds, then pulls until the consumer is lost or the subscription stops.
-func (s *subscription) serve(last binding) (b binding, answered bool, err error) {
-	ctx, cancel := context.WithTimeout(s.pulling, bindTimeout)
-	b, err = s.conf.bind(ctx, s.topic)
+func (s *subscription) serve(ctx context.Context, last binding) (b binding, answered bool, err error) {
+	bindCtx, cancel := context.WithTimeout(ctx, bindTimeout)
+	b, err = s.conf.bind(bindCtx, s.topic)
 	cancel()
 	if err != nil {
 		return last, false, err
@@ -81,7 +80,7 @@ func (s *subscription) serve(last binding) (b binding, answered bool, err error)
 		s.tally.reset() // its sequences may be those of another stream
 	}
 	s.beats.Reset(max(b.ackWait/3, time.Millisecond))
-	for s.pulling.Err() == nil && err == nil {
+	for ctx.Err() == nil && err == nil {
 		var got bool
 		got, err = s.stretch(b)
 		answered = answered || got

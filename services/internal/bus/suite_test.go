@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	wnats "github.com/ThreeDotsLabs/watermill-nats/v2/pkg/nats"
+	watermillnats "github.com/ThreeDotsLabs/watermill-nats/v2/pkg/nats"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/pubsub/tests"
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -33,8 +33,8 @@ func (s *suite) create(t *testing.T) (message.Publisher, message.Subscriber) {
 
 func (s *suite) createInGroup(t *testing.T, group string) (message.Publisher, message.Subscriber) {
 	t.Helper()
-	pub, err := wnats.NewPublisher(wnats.PublisherConfig{
-		URL: s.url, Marshaler: &wnats.NATSMarshaler{}, JetStream: wnats.JetStreamConfig{},
+	pub, err := watermillnats.NewPublisher(watermillnats.PublisherConfig{
+		URL: s.url, Marshaler: &watermillnats.NATSMarshaler{}, JetStream: watermillnats.JetStreamConfig{},
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -95,6 +95,6 @@ func (s *suiteSubscriber) bind(ctx context.Context, topic string) (binding, erro
 }
 
 func decodeWatermill(m *nats.Msg) (*message.Message, event.Event, error) {
-	out, err := new(wnats.NATSMarshaler).Unmarshal(m)
+	out, err := new(watermillnats.NATSMarshaler).Unmarshal(m)
 	return out, event.Event{}, err
 }

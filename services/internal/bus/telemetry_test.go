@@ -238,7 +238,7 @@ func spanOf(r *tracetest.SpanRecorder, name, messageID string) sdktrace.ReadOnly
 func attributeOf(s sdktrace.ReadOnlySpan, key attribute.Key) string {
 	for _, kv := range s.Attributes() {
 		if kv.Key == key {
-			return kv.Value.Emit()
+			return kv.Value.String()
 		}
 	}
 	return ""
