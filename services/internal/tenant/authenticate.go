@@ -15,14 +15,13 @@ import (
 // one a call.
 const authenticateSQL = `
 WITH found AS MATERIALIZED (
-  SELECT k.id, k.user_id, u.external_id, k.scopes, k.expires_at - now() AS left, k.last_used_at
+  SELECT k.id, k.user_id, u.external_id, k.scopes, k.expires_at - now() AS rest
   FROM api_keys k JOIN users u ON u.id = k.user_id
   WHERE k.key_sha256 = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())),
 used AS (
   UPDATE api_keys k SET last_used_at = now() FROM found f
-  WHERE k.id = f.id AND (f.last_used_at IS NULL OR f.last_used_at < now() - interval '1 hour')
-    AND (k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 hour'))
-SELECT id, user_id, external_id, scopes, (extract(epoch FROM found.left) * 1000000)::bigint FROM found`
+  WHERE k.id = f.id AND (k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 hour'))
+SELECT id, user_id, external_id, scopes, (extract(epoch FROM found.rest) * 1000000)::bigint FROM found`
 
 // Authenticate returns the caller whose key is bearer: what follows "Bearer "
 // in an Authorization header. ErrUnauthorized means that there is none; any
