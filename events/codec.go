@@ -13,7 +13,6 @@ const (
 	headerContentType = "Content-Type"
 	structuredType    = "application/cloudevents"
 	structuredJSON    = "application/cloudevents+json"
-	deadLetterPrefix  = "deadletter."
 )
 
 // Encode writes e in binary mode: subject = type, each attribute a ce-* header,
@@ -59,7 +58,7 @@ func Decode(m *nats.Msg) (event.Event, error) {
 	if err != nil {
 		return event.Event{}, err
 	}
-	if subject := strings.TrimPrefix(m.Subject, deadLetterPrefix); subject != "" && subject != e.Type() {
+	if subject := strings.TrimPrefix(m.Subject, DeadLetterPrefix); subject != "" && subject != e.Type() {
 		return event.Event{}, malformed("type " + quote(e.Type()) + " came on subject " + quote(m.Subject))
 	}
 	return e, nil

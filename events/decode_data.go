@@ -2,6 +2,7 @@ package events
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -57,30 +58,26 @@ func decodeObject(path string, raw []byte, o object, f *faults) {
 		return
 	}
 	list := o.fields()
-	var seen uint64
+	var seen uint64 // a bit for each of list
 	for rawName, value := range members(raw) {
 		name, wrong := unquote(rawName)
-		at := -1
-		for i := range list {
-			if list[i].name == name && len(wrong) == 0 {
-				at = i
-			}
-		}
+		i := slices.IndexFunc(list, func(fd field) bool { return fd.name == name })
 		switch {
-		case at >= 0 && seen&(1<<at) != 0:
-			f.add(pointer(path, name), "duplicate", "is there twice")
-		case at >= 0:
-			seen |= 1 << at
-			decodeValue(path+"/"+name, value, list[at], f)
 		case len(wrong) > 0:
 			f.add(pointer(path, name), "characters", "has a name that %s", wrong[0])
-		case !f.ignoreUnknown:
+		case i < 0 && !f.ignoreUnknown:
 			f.add(pointer(path, name), "additionalProperties", "is not a known field")
+		case i < 0:
+		case seen&(1<<i) != 0:
+			f.add(path+"/"+name, "duplicate", "is there twice")
+		default:
+			seen |= 1 << i
+			decodeValue(path+"/"+name, value, list[i], f)
 		}
 	}
 	for i, fd := range list {
 		if seen&(1<<i) == 0 && (fd.rule == required || fd.rule == requiredNonEmpty) {
-			f.add(pointer(path, fd.name), "required", "is missing")
+			f.add(path+"/"+fd.name, "required", "is missing")
 		}
 	}
 }

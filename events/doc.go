@@ -23,8 +23,9 @@
 // by hand. The rules are those of the NATS protocol binding of CloudEvents in
 // its 1.0.3 working draft: values are percent-encoded, header names are compared
 // without regard to case. (The binding of the CloudEvents Go SDK does neither,
-// which is why there is a codec here.) testdata/vectors.json holds both sides to
-// examples that another implementation can run as well.
+// which is why there is a codec here.) The vectors in testdata are examples of both
+// directions, and of what must be refused, that another implementation can run as
+// well.
 //
 // MarshalJSON and UnmarshalJSON are the form in which events rest in an outbox;
 // the data survives byte for byte.

@@ -16,6 +16,10 @@ const (
 	ConsumerPublisher = "publisher" // of the publisher service, on PUBLISH
 )
 
+// DeadLetterPrefix stands before the subject of an event that could not be
+// handled.
+const DeadLetterPrefix = "deadletter."
+
 // Stream is a stream as it must exist, every setting stated as the server
 // reports it, so that it can be compared.
 type Stream struct {
@@ -48,7 +52,7 @@ func Topology(o TopologyOptions) []Stream {
 		o.consumer(StreamPublish, ConsumerPublisher, TypePublishRequested, TypePublishCancelRequested),
 	}
 	account := o.stream(StreamAccount, o.MaxBytes/4, "account.>", "token.>")
-	deadLetter := o.stream(StreamDeadLetter, o.MaxBytes/4, deadLetterPrefix+">")
+	deadLetter := o.stream(StreamDeadLetter, o.MaxBytes/4, DeadLetterPrefix+">")
 	return []Stream{publish, account, deadLetter}
 }
 
