@@ -53,12 +53,14 @@ func TestValidateNamesWhatDataMadeInCodeHasWrong(t *testing.T) {
 		data events.Data
 		want []string
 	}{
-		"options no object":     {request(func(p *events.PublishRequested) { p.Options = json.RawMessage("[]") }), []string{"/options type"}},
-		"options no JSON":       {request(func(p *events.PublishRequested) { p.Options = json.RawMessage("{") }), []string{"/options type"}},
-		"options of spaces":     {request(func(p *events.PublishRequested) { p.Options = json.RawMessage(" ") }), []string{"/options type"}},
-		"101 children":          {request(func(p *events.PublishRequested) { p.Children = make([]events.Child, 101) }), []string{"/children maxItems"}},
-		"empty child":           {request(func(p *events.PublishRequested) { p.Children = make([]events.Child, 1) }), []string{"/children/0/mediaType required", "/children/0/mediaUrl required"}},
-		"alt text of a child":   {request(func(p *events.PublishRequested) { p.Children = []events.Child{{MediaType: "IMAGE", MediaURL: "https://a", AltText: string(make([]byte, 10_001))}} }), []string{"/children/0/altText maxLength"}},
+		"options no object": {request(func(p *events.PublishRequested) { p.Options = json.RawMessage("[]") }), []string{"/options type"}},
+		"options no JSON":   {request(func(p *events.PublishRequested) { p.Options = json.RawMessage("{") }), []string{"/options type"}},
+		"options of spaces": {request(func(p *events.PublishRequested) { p.Options = json.RawMessage(" ") }), []string{"/options type"}},
+		"101 children":      {request(func(p *events.PublishRequested) { p.Children = make([]events.Child, 101) }), []string{"/children maxItems"}},
+		"empty child":       {request(func(p *events.PublishRequested) { p.Children = make([]events.Child, 1) }), []string{"/children/0/mediaType required", "/children/0/mediaUrl required"}},
+		"alt text of a child": {request(func(p *events.PublishRequested) {
+			p.Children = []events.Child{{MediaType: "IMAGE", MediaURL: "https://a", AltText: string(make([]byte, 10_001))}}
+		}), []string{"/children/0/altText maxLength"}},
 		"post id empty":         {told(func(c *events.PublishCompleted) { c.PostID, c.Permalink = &empty, &empty }), []string{"/permalink minLength", "/postId minLength"}},
 		"metadata no object":    {told(func(c *events.PublishCompleted) { c.Metadata = json.RawMessage("1") }), []string{"/metadata type"}},
 		"no times":              {told(func(c *events.PublishCompleted) { c.Timings = events.Timings{} }), []string{"/timings/acceptedAt required", "/timings/armedAt required", "/timings/completedAt required", "/timings/dueAt required"}},
