@@ -63,4 +63,3 @@ func NewKeysetFile(path string) error {
 	}
 	return nil
 }
-
