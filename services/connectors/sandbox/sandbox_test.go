@@ -184,8 +184,9 @@ func TestCommonFaultsOnThePublish(t *testing.T) {
 				t.Parallel()
 				b := setup(t, sandbox.Config{}, sandbox.ServeConfig{TLS: tls})
 				id := b.ready()
-				c.fault.Call, c.fault.Count = instagram.CallPublish, 1
-				if _, err := b.sb.SetFault(c.fault); err != nil {
+				f := c.fault
+				f.Call, f.Count = instagram.CallPublish, 1
+				if _, err := b.sb.SetFault(f); err != nil {
 					t.Fatal(err)
 				}
 				status, out, err := b.publish(id)
@@ -195,7 +196,7 @@ func TestCommonFaultsOnThePublish(t *testing.T) {
 				if posted := len(b.sb.Posts(stage.PostFilter{})) == 1; posted != c.posted {
 					t.Errorf("posted: %v", posted)
 				}
-				if call := b.lastCall(instagram.CallPublish); call.Executed != c.posted || call.Switch != c.fault.Switch {
+				if call := b.lastCall(instagram.CallPublish); call.Executed != c.posted || call.Switch != f.Switch {
 					t.Errorf("log: %+v", call)
 				}
 			})
@@ -242,6 +243,26 @@ func TestACallIsCarriedOutThoughItsCallerHasGone(t *testing.T) {
 		t.Fatalf("%d posts while it is held", n)
 	}
 	b.must("DELETE", fmt.Sprintf("/_sandbox/faults/%v", f["id"]), nil)
+	if call := b.lastCall(instagram.CallPublish); !call.Executed || len(b.sb.Posts(stage.PostFilter{})) != 1 {
+		t.Errorf("%+v, posts %v", call, b.sb.Posts(stage.PostFilter{}))
+	}
+}
+
+func TestALateCallIsCarriedOutThoughItsCallerHasGone(t *testing.T) {
+	t.Parallel()
+	b := setup(t, sandbox.Config{Factor: 0.005}, sandbox.ServeConfig{})
+	id := b.ready()
+	late := stage.Fault{Switch: "hang_before", Call: instagram.CallPublish, Delay: stage.Duration(time.Minute)} // 300 ms here
+	if _, err := b.sb.SetFault(late); err != nil {
+		t.Fatal(err)
+	}
+	b.client.Timeout = 50 * time.Millisecond
+	if _, _, err := b.publish(id); err == nil {
+		t.Fatal("the late call was answered")
+	}
+	if n := len(b.sb.Posts(stage.PostFilter{})); n != 0 {
+		t.Fatalf("%d posts already", n)
+	}
 	if call := b.lastCall(instagram.CallPublish); !call.Executed || len(b.sb.Posts(stage.PostFilter{})) != 1 {
 		t.Errorf("%+v, posts %v", call, b.sb.Posts(stage.PostFilter{}))
 	}
