@@ -84,7 +84,7 @@ func (o TopologyOptions) consumer(stream, name string, types ...string) Consumer
 		FilterSubjects: types,
 		DeliverPolicy:  jetstream.DeliverAllPolicy,
 		AckPolicy:      jetstream.AckExplicitPolicy,
-		AckWait:        30 * time.Second,
+		AckWait:        10 * time.Second, // what a dead process had comes back after it; handlers in progress extend it
 		MaxDeliver:     -1, // the subscriber decides what is a dead letter
 		MaxAckPending:  o.MaxAckPending,
 		MaxWaiting:     512,

@@ -12,7 +12,6 @@ func TestAnImageIsPublishedOnceAndReported(t *testing.T) {
 	t.Parallel()
 	w := world.New(t, world.Config{})
 	w.Publisher(world.ProcessConfig{})
-	w.AwaitReady()
 	id := w.Request("one", world.Image(w.Accounts[0], "hello"))
 	w.AwaitEnd(30*time.Second, 1)
 	if s := w.States(); s["completed"] != 1 {

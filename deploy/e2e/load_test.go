@@ -13,7 +13,6 @@ func TestTwoPublishersShareTwentyAccounts(t *testing.T) {
 	w := world.New(t, world.Config{Accounts: 20})
 	w.Publisher(world.ProcessConfig{})
 	w.Publisher(world.ProcessConfig{})
-	w.AwaitReady()
 	const n = 200
 	for i := range n {
 		w.Request(fmt.Sprint(i), world.Image(w.Accounts[i%20], fmt.Sprintf("post %d", i)))

@@ -87,6 +87,7 @@ func (s spec) failpoint() func(string) {
 		case s.Stop:
 			fmt.Println("hit " + name)
 			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+			time.Sleep(50 * time.Millisecond) // the signal may reach another thread first; the stop falls into this
 		}
 	}
 }

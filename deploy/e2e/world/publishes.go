@@ -117,15 +117,6 @@ func (w *World) History(stream string) []event.Event {
 	return out
 }
 
-// AwaitReady waits until the streams are there, which the first publisher makes.
-func (w *World) AwaitReady() {
-	w.T.Helper()
-	w.Eventually(60*time.Second, "the streams exist", func() bool {
-		_, err := w.JS.Consumer(context.Background(), events.StreamPublish, events.ConsumerPublisher)
-		return err == nil
-	})
-}
-
 // Finals reads the events that end a publish, by publish id, once the stream
 // holds at least n of them. What is unconfirmed counts as an end here.
 func (w *World) Finals(within time.Duration, n int) map[string][]event.Event {

@@ -20,6 +20,7 @@ import (
 
 	"postbus.dev/deploy/testbed"
 	testnats "postbus.dev/deploy/testbed/nats"
+	"postbus.dev/events"
 	"postbus.dev/services/account"
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/connectors/sandbox"
@@ -67,7 +68,7 @@ func New(t testing.TB, c Config) *World {
 	c.Seed = cmp.Or(c.Seed, 1)
 	w := &World{T: t, Config: c, DSN: testbed.Database(t), Dir: testbed.Dir(t)}
 	w.Bus = testbed.NATSServer(t, c.Bus)
-	if err := errors.Join(w.connect(), w.serve(), w.seed()); err != nil {
+	if err := errors.Join(w.connect(), w.declare(), w.serve(), w.seed()); err != nil {
 		t.Fatalf("make a world: %v", err)
 	}
 	return w
@@ -84,6 +85,24 @@ func (w *World) connect() (err error) {
 	w.T.Cleanup(w.NC.Close)
 	w.JS, err = jetstream.New(w.NC)
 	return err
+}
+
+// declare makes the streams, as the first publisher would, so that requests can
+// wait there before there is one.
+func (w *World) declare() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	for _, s := range events.Topology(events.TopologyOptions{}) {
+		if _, err := w.JS.CreateStream(ctx, s.StreamConfig); err != nil {
+			return fmt.Errorf("make stream %s: %w", s.Name, err)
+		}
+		for _, c := range s.Consumers {
+			if _, err := w.JS.CreateConsumer(ctx, c.Stream, c.ConsumerConfig); err != nil {
+				return fmt.Errorf("make consumer %s: %w", c.Name, err)
+			}
+		}
+	}
+	return nil
 }
 
 func (w *World) serve() (err error) {

@@ -218,6 +218,9 @@ func (t *turn) tooLate(ctx context.Context, attempt int, tr *job.Transition) {
 	if t.p.State == tr.Publish.State && t.p.RemoteID == tr.Publish.RemoteID {
 		return // somebody else found the same
 	}
+	if tr.Publish.State == job.Ready || tr.Publish.State == job.Unknown {
+		return // this process knows that it posted nothing, or nothing at all
+	}
 	t.r.metrics.late.Add(ctx, 1)
 	t.r.log.ErrorContext(ctx, "an answer of the provider came after its publish was settled",
 		"publish", t.p.ID, "attempt", attempt, "state", t.p.State, "answer", tr.Publish.State, "remote_id", tr.Publish.RemoteID)
