@@ -76,6 +76,8 @@ func (t errorTable) decide(ph phase, e *apiError) (action, string) {
 		return unreadable(ph, e.Status), ""
 	case !ok:
 		return otherwise(ph, few), ""
+	case e.Transient && row.prepare.kind == connectors.KindReject:
+		return otherwise(ph, same), row.text // Meta itself says that it is not final
 	case ph == publishing:
 		return row.publish, row.text
 	case ph == reading && row.prepare.kind == connectors.KindReject:

@@ -131,6 +131,8 @@ func TestAnswerThatNobodyDocumented(t *testing.T) {
 		"401 without an envelope":               {reply{status: 401}, refresh, refresh},
 		"429 without an envelope":               {reply{status: 429}, wait, wait},
 		"unknown code, transient":               {reply{status: 400, body: `{"error":{"code":4242,"is_transient":true}}`}, retry, unknown},
+		"permanent code, transient":             {reply{status: 400, body: `{"error":{"code":36003,"error_subcode":2207009,"is_transient":true}}`}, retry, unknown},
+		"rate limit, transient":                 {reply{status: 400, body: `{"error":{"code":4,"is_transient":true}}`}, wait, wait},
 		"unknown code with 429":                 {reply{status: 429, body: `{"error":{"code":4242}}`}, wait, wait},
 		"subcode as a string":                   {reply{status: 400, body: `{"error":{"code":"9007","error_subcode":"2207027"}}`}, retry, retry},
 	} {
