@@ -12,12 +12,14 @@ const (
 	partitionsEvery = time.Hour
 	lagAlarm        = 30 * time.Second
 
-	// At most so many rows are counted.
+	// At most so many rows are counted. The cursor comes from subqueries, for
+	// then it is a condition of the index.
 	lagSQL = `SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 FROM (
-  SELECT o.created_at FROM outbox_cursors c, outbox o
-  WHERE c.service = $1 AND c.stream = $2
-    AND o.service = c.service AND o.stream = c.stream AND (o.xid, o.id) > (c.xid, c.id)
-  ORDER BY o.xid, o.id LIMIT 10000) AS unsent`
+  SELECT created_at FROM outbox
+  WHERE service = $1 AND stream = $2 AND (xid, id) > (
+    (SELECT xid FROM outbox_cursors WHERE service = $1 AND stream = $2),
+    (SELECT id FROM outbox_cursors WHERE service = $1 AND stream = $2))
+  ORDER BY xid, id LIMIT 10000) AS unsent`
 )
 
 // maintain measures the lag and looks after the partitions, on connections of

@@ -30,8 +30,9 @@ type RelayConfig struct {
 	// shows no sign of life; default 15 s.
 	IdleLimit time.Duration
 
-	// Upkeep is how often the holder measures its lag; default 15 s. Partitions
-	// are looked after once an hour.
+	// Upkeep is how often the holder measures its lag, and every fourth time
+	// writes where it looked in vain; default 15 s. Partitions are looked after
+	// once an hour.
 	Upkeep time.Duration
 
 	Logger *slog.Logger

@@ -2,15 +2,21 @@ package outbox_test
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/jackc/pgx/v5"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"postbus.dev/deploy/testbed"
 	"postbus.dev/events"
+	"postbus.dev/services/internal/bus"
 	"postbus.dev/services/internal/outbox"
 )
 
@@ -29,6 +35,9 @@ func TestEventsReachTheirStreamsInOrder(t *testing.T) {
 	b.holds(events.StreamAccount, account...)
 	b.settled(events.StreamPublish, published[len(published)-1])
 	b.settled(events.StreamAccount, account[len(account)-1])
+	if _, seq := b.cursor(events.StreamPublish); seq != int64(len(published)) {
+		t.Errorf("the cursor remembers sequence %d, want %d", seq, len(published))
+	}
 }
 
 func TestAnotherServicesRowsAreLeftToIt(t *testing.T) {
@@ -181,4 +190,68 @@ func TestManyRelaysSendEachEventOnce(t *testing.T) {
 	wg.Wait()
 	b.relay(outbox.RelayConfig{})
 	b.holds(events.StreamPublish, evs...)
+}
+
+// The next holder should not have to read all that others wrote since the last
+// event of a quiet stream.
+func TestTheCursorOfAQuietStreamFollows(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.relay(outbox.RelayConfig{Upkeep: time.Millisecond, Poll: 10 * time.Millisecond})
+	evs := notified(t, 1)
+	b.append(evs...)
+	b.settled(events.StreamPublish, evs[0])
+	var before uint64
+	if err := b.pool.QueryRow(t.Context(), "SELECT pg_current_xact_id()").Scan(&before); err != nil {
+		t.Fatal(err)
+	}
+	var busy pgx.Batch
+	for range 1100 {
+		busy.Queue("BEGIN")
+		busy.Queue("SELECT pg_current_xact_id()")
+		busy.Queue("COMMIT")
+	}
+	if err := b.pool.SendBatch(t.Context(), &busy).Close(); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("the cursor to follow", func() bool {
+		var xid uint64
+		if err := b.pool.QueryRow(t.Context(), "SELECT xid FROM outbox_cursors WHERE service = $1 AND stream = $2", service, events.StreamPublish).Scan(&xid); err != nil {
+			t.Fatal(err)
+		}
+		return xid > before+500
+	})
+	next := notified(t, 1)
+	b.append(next...)
+	b.settled(events.StreamPublish, next[0])
+	b.holds(events.StreamPublish, evs[0], next[0])
+}
+
+func TestTheSendShowsInTheTraceThatMadeTheEvent(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	spans := tracetest.NewInMemoryExporter()
+	conn, err := bus.Connect(t.Context(), bus.Config{URL: b.url, Name: "traced", Tracer: sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	for _, n := range []int{1, 30} { // singly, and in a batch
+		evs := notified(t, n)
+		for i := range evs {
+			evs[i].SetExtension(events.ExtTraceParent, fmt.Sprintf("00-%032x-%016x-01", n*100+i, i+1))
+		}
+		b.append(evs...)
+		_, stop := b.relay(outbox.RelayConfig{Bus: conn})
+		b.settled(events.StreamPublish, evs[n-1])
+		stop()
+		for i := range evs {
+			trace := fmt.Sprintf("%032x", n*100+i)
+			if !slices.ContainsFunc(spans.GetSpans(), func(s tracetest.SpanStub) bool {
+				return s.SpanContext.TraceID().String() == trace && s.Parent.SpanID().String() == fmt.Sprintf("%016x", i+1)
+			}) {
+				t.Errorf("event %d of %d has no span in its trace", i, n)
+			}
+		}
+	}
 }

@@ -36,7 +36,9 @@ func (r *Relay) Run(ctx context.Context) error {
 			failures = 0
 		}
 		failures++
-		r.log.WarnContext(ctx, "relay lost its lock", "error", err)
+		if failures%10 == 1 {
+			r.log.WarnContext(ctx, "relay interrupted", "failures", failures, "error", err)
+		}
 		pause(ctx, backoff(failures))
 	}
 	return nil

@@ -64,9 +64,10 @@ func (s *session) lock(ctx context.Context, service string, idleLimit time.Durat
 }
 
 // Cursor moves need no flush: whoever finds a cursor older than it was reads
-// the stream from there.
+// the stream from there. Every statement reads the head of an index and stops;
+// a bitmap would be made of all that lies behind it first.
 const sessionSQL = `SELECT set_config('idle_session_timeout', $1, false), set_config('statement_timeout', $2, false),
-  set_config('synchronous_commit', 'off', false)`
+  set_config('synchronous_commit', 'off', false), set_config('enable_bitmapscan', 'off', false)`
 
 const lockSQL = `SELECT pg_try_advisory_lock(hashtextextended('postbus outbox relay ' || $1::text, 0))`
 

@@ -13,7 +13,7 @@ import (
 const (
 	minHeld     = time.Millisecond     // first look again at rows that an older transaction holds back
 	minLook     = 2 * time.Millisecond // between a look that found nothing and the next
-	storeIdle   = time.Minute          // how long a scan position may be ahead of the stored cursor
+	storeIdle   = 4                    // upkeeps for which a scan may be ahead of the stored cursor
 	storeIdleBy = 1000                 // transactions that it must be ahead to be worth a write
 )
 
@@ -157,7 +157,7 @@ func (s *stream) skipTo(ctx context.Context, sess *session, to position) error {
 	if s.scanned.before(to) {
 		s.scanned = to
 	}
-	if time.Since(s.movedAt) < storeIdle || s.scanned.xid-s.cursor.xid < storeIdleBy {
+	if time.Since(s.movedAt) < storeIdle*s.relay.config.Upkeep || s.scanned.xid-s.cursor.xid < storeIdleBy {
 		return nil
 	}
 	return s.move(ctx, sess, cursor{position: s.scanned, seq: s.cursor.seq})
