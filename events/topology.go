@@ -85,7 +85,7 @@ func (o TopologyOptions) consumer(stream, name string, types ...string) Consumer
 		DeliverPolicy:  jetstream.DeliverAllPolicy,
 		AckPolicy:      jetstream.AckExplicitPolicy,
 		AckWait:        10 * time.Second, // what a dead process had comes back after it; handlers in progress extend it
-		MaxDeliver:     -1, // the subscriber decides what is a dead letter
+		MaxDeliver:     -1,               // the subscriber decides what is a dead letter
 		MaxAckPending:  o.MaxAckPending,
 		MaxWaiting:     512,
 		ReplayPolicy:   jetstream.ReplayInstantPolicy,

@@ -90,7 +90,7 @@ func TestPublisherConsumesRequestsAndCancelsForEver(t *testing.T) {
 	if c.Stream != events.StreamPublish || c.Durable != "publisher" || !slices.Equal(c.FilterSubjects, []string{"publish.requested", "publish.cancel_requested"}) {
 		t.Errorf("consumer is %s of %s on %q", c.Durable, c.Stream, c.FilterSubjects)
 	}
-	if c.AckPolicy != jetstream.AckExplicitPolicy || c.MaxDeliver != -1 || c.AckWait != 30*time.Second || c.MaxAckPending != 7 || c.InactiveThreshold != 0 {
+	if c.AckPolicy != jetstream.AckExplicitPolicy || c.MaxDeliver != -1 || c.AckWait != 10*time.Second || c.MaxAckPending != 7 || c.InactiveThreshold != 0 {
 		t.Errorf("ack %v, max deliver %d, ack wait %v, max ack pending %d, inactive threshold %v", c.AckPolicy, c.MaxDeliver, c.AckWait, c.MaxAckPending, c.InactiveThreshold)
 	}
 	if got := events.Topology(events.TopologyOptions{})[0].Consumers[0].MaxAckPending; got != 2048 {

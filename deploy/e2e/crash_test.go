@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -38,19 +37,27 @@ func nth(window string) int {
 	return 5
 }
 
+// send asks for n posts of 20 accounts, due now, or soon where lanes shall be
+// claimed: intake takes the lanes of what is due at once.
+func send(w *world.World, n int, window string) {
+	for i := range n {
+		r := world.Image(w.Accounts[i%20], fmt.Sprintf("post %d", i))
+		if window == "publish.claimed" {
+			r.PublishAt = time.Now().Add(8 * time.Second).Format(time.RFC3339Nano)
+		}
+		w.Request(fmt.Sprint(i), r)
+	}
+}
+
 func TestAPublisherKilledInAnyCrashWindowLosesAndDoublesNothing(t *testing.T) {
 	for _, name := range crashWindows {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := world.New(t, world.Config{Accounts: 20, Factor: 0.02})
 			const n = 200
-			for i := range n {
-				w.Request(fmt.Sprint(i), world.Image(w.Accounts[i%20], fmt.Sprintf("post %d", i)))
-			}
+			send(w, n, name)
 			doomed := w.Publisher(world.ProcessConfig{Die: name, Nth: nth(name)})
-			if strings.HasPrefix(name, "relay.") {
-				doomed.API() // it comes first to the relay's lock
-			}
+			doomed.API() // it comes first to the lanes and the relay's lock
 			w.Publisher(world.ProcessConfig{})
 			select {
 			case <-doomed.Exited():

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -10,5 +11,10 @@ import (
 
 func TestMain(m *testing.M) {
 	world.Main()
+	// These tests wait for leases, settle times and processes more than they
+	// compute.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
 	os.Exit(testbed.Main(m))
 }

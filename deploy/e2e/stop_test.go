@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"testing"
 	"time"
 
@@ -19,9 +18,7 @@ func TestAPublisherThatStandsStillInAnyCrashWindowLosesAndDoublesNothing(t *test
 			t.Parallel()
 			w := world.New(t, world.Config{Accounts: 20, Factor: 0.02})
 			const n = 200
-			for i := range n {
-				w.Request(fmt.Sprint(i), world.Image(w.Accounts[i%20], fmt.Sprintf("post %d", i)))
-			}
+			send(w, n, name)
 			stopped := w.Publisher(world.ProcessConfig{Stop: name, Nth: nth(name), Lease: lease})
 			stopped.API()
 			w.Publisher(world.ProcessConfig{Lease: lease})

@@ -8,6 +8,7 @@ import (
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	"postbus.dev/services/connectors"
 	"postbus.dev/services/internal/process"
 )
 
@@ -32,6 +33,9 @@ type Config struct {
 	LogWriter     io.Writer               // JSON lines; os.Stdout
 	SpanExporters []sdktrace.SpanExporter // beside those that OTEL_* names
 
+	// Connectors makes connectors beside those that every publisher has; no
+	// setting reaches it. For benchmarks and tests.
+	Connectors func(*connectors.Client) map[string]connectors.Publisher
 	// TimeFactor scales the connectors' times, for tests; 1.
 	TimeFactor float64
 	// Failpoint is called with the name of each crash window as it is entered. No

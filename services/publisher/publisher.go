@@ -91,6 +91,9 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	if cfg.Connectors != nil {
+		maps.Copy(conns, cfg.Connectors(client))
+	}
 	store, err := job.NewStore(job.Config{
 		Pool: pool, Service: service, Owner: owner, Lease: cfg.Lease, Logger: tel.Logger, Meter: tel.Meter, Wrote: relay.Poke, Failpoint: cfg.Failpoint,
 	})
