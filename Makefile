@@ -4,6 +4,7 @@ SHELL := /bin/bash
 MODULES := $(shell sed -n 's/^\t\.\/\(.*\)/\1/p' go.work)
 # One set of flags everywhere, so that the build cache serves: -race for tests, nothing else.
 TESTFLAGS ?=
+BIN ?= bin
 
 .PHONY: help
 help: ## list the targets
@@ -11,8 +12,8 @@ help: ## list the targets
 
 .PHONY: run
 run: ## start the whole system here, publish first posts, and stay (Ctrl-C ends it)
-	@deploy/local/build.sh
-	@exec bin/postbus
+	@deploy/local/build.sh $(BIN)/postbus
+	@exec $(BIN)/postbus
 
 .PHONY: test
 test: ## run all tests on throwaway servers, with the race detector
@@ -28,8 +29,8 @@ mutate: ## remove each guarantee's mechanism in a copy, and see its named test g
 
 .PHONY: nats
 nats: ## build the nats CLI into bin/
-	@mkdir -p bin
-	GOWORK=off go build -C deploy/tools -o ../../bin/nats github.com/nats-io/natscli/nats
+	@mkdir -p $(BIN)
+	GOWORK=off go build -C deploy/tools -o $(abspath $(BIN))/nats github.com/nats-io/natscli/nats
 
 .PHONY: verify
 verify: generate tidy build lint ## generate, tidy, build each module alone, lint; fails if that changes a file

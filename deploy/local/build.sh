@@ -1,18 +1,29 @@
 #!/usr/bin/env bash
-# Builds bin/postbus and shows that it is at work: with empty caches the first
-# build downloads and compiles for some minutes.
-set -euo pipefail
+# Builds the local system into the named file and shows that it is at work: with
+# empty caches Go downloads and compiles for some minutes.
+set -uo pipefail
 cd "$(dirname "$0")/../.."
-command -v go >/dev/null || { echo "postbus: Go 1.26 is needed and is not in PATH: https://go.dev/dl" >&2; exit 1; }
-mkdir -p bin
-log=bin/build.log
-go build -v -o bin/postbus ./deploy/local >"$log" 2>&1 &
+out=${1:-bin/postbus}
+log=$out.log
+command -v go >/dev/null || { echo "postbus: needs Go 1.26, which is not in PATH: https://go.dev/dl" >&2; exit 1; }
+mkdir -p "$(dirname "$out")" || exit 1
+
+# -v prints a package as soon as it is compiled.
+go build -v -o "$out" ./deploy/local >"$log" 2>&1 &
 build=$!
-trap 'kill $build 2>/dev/null || true' INT TERM
-start=$SECONDS
+trap 'kill -INT $build 2>/dev/null; wait $build; exit 130' INT TERM
+
+progress() {
+  local text="postbus: building"
+  [ "$1" -gt 0 ] && text+=", $1 s, compiled: $(grep -vc '^go: ' "$log"), last: $(tail -n 1 "$log" | cut -c1-60)"
+  # In a terminal the line is written over; elsewhere each one stays.
+  if [ -t 1 ]; then printf '\r\033[K%s' "$text"; else printf '%s\n' "$text"; fi
+}
+
+SECONDS=0 next=0
 while kill -0 $build 2>/dev/null; do
-  for _ in 1 2 3 4 5 6 7 8 9 10; do sleep 0.1; kill -0 $build 2>/dev/null || break; done
-  took=$((SECONDS - start))
-  [ $took -ge 2 ] && [ $((took % 2)) = 0 ] && printf 'postbus: compiling, %d s (minutes with empty caches, seconds later): %s\n' "$took" "$(tail -n 1 "$log" | cut -c1-80)"
+  if [ $SECONDS -ge $next ]; then progress $SECONDS; next=$((SECONDS + 2)); fi
+  sleep 0.1
 done
+[ -t 1 ] && printf '\r\033[K'
 wait $build || { cat "$log" >&2; echo "postbus: the build failed" >&2; exit 1; }

@@ -1,4 +1,4 @@
-// Command postbus is the whole system in one process, for a laptop: a private
+// Command local is the whole system in one process, for a laptop: a private
 // PostgreSQL, a NATS server with JetStream, stand-ins for the providers, and
 // the services' own Run. It publishes first posts, shows them and one trace,
 // says what to try next, and stays until Ctrl-C.
@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -22,50 +23,35 @@ Settings (environment variables):
   POSTBUS_DATA_DIR      where all data lives; default .postbus
   POSTBUS_DEMO=once     end after the first posts: 0 if all are completed, 1 if not
   POSTBUS_POSTGRES_BIN  a directory with initdb and postgres; default: found or fetched
+  INSTAGRAM_BASE_URL    default: the stand-in
+  POSTBUS_LOG_LEVEL     of postbus.log in the data directory; default info
   OTEL_*                where traces and metrics go beside the terminal`
 
-func main() {
-	if len(os.Args) > 1 {
-		fmt.Println(usage)
-		if os.Args[1] == "-h" || os.Args[1] == "--help" || os.Args[1] == "help" {
-			return
+func main() { os.Exit(command(os.Args[1:], os.Getenv, os.Stdout, os.Stderr)) }
+
+// command runs the system until a signal, and returns the exit code.
+func command(args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	if len(args) > 0 {
+		_, _ = fmt.Fprintln(stdout, usage)
+		if args[0] == "-h" || args[0] == "--help" || args[0] == "help" {
+			return 0
 		}
-		os.Exit(2)
+		return 2
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	go func() { // a second Ctrl-C ends the process at once
-		<-ctx.Done()
-		stop()
-	}()
-	err := run(ctx, settings(os.Getenv), os.Stdout)
-	stop()
-	if err != nil && !errors.Is(err, context.Canceled) {
-		fmt.Fprintln(os.Stderr, "postbus:", err)
-		os.Exit(1)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
+	cfg, err := settings(getenv)
+	if err == nil {
+		err = run(ctx, cfg, stdout)
 	}
-}
-
-// config is the settings.
-type config struct {
-	httpAddr, natsAddr, sandboxAddr string
-	dataDir                         string
-	once                            bool
-	getenv                          func(string) string
-}
-
-func settings(getenv func(string) string) config {
-	or := func(name, fallback string) string {
-		if v := getenv(name); v != "" {
-			return v
-		}
-		return fallback
-	}
-	return config{
-		httpAddr:    or("POSTBUS_HTTP_ADDR", "127.0.0.1:3000"),
-		natsAddr:    or("POSTBUS_NATS_ADDR", "127.0.0.1:4222"),
-		sandboxAddr: or("POSTBUS_SANDBOX_ADDR", "127.0.0.1:4010"),
-		dataDir:     or("POSTBUS_DATA_DIR", ".postbus"),
-		once:        getenv("POSTBUS_DEMO") == "once",
-		getenv:      getenv,
+	switch {
+	case err == nil:
+		return 0
+	case ctx.Err() != nil && errors.Is(err, context.Canceled) && !cfg.once:
+		return 0 // as asked
+	default:
+		_, _ = fmt.Fprintln(stderr, "postbus:", err)
+		return 1
 	}
 }

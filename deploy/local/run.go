@@ -1,181 +1,213 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"log/slog"
 	"os"
-	"path/filepath"
-	"syscall"
 	"time"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"postbus.dev/deploy/testbed/nats"
 	"postbus.dev/deploy/testbed/postgres"
+	"postbus.dev/migrations"
 	"postbus.dev/services/account"
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/connectors/sandbox"
 	"postbus.dev/services/publisher"
 )
 
-// factor makes the providers ten times as fast as they are, so that a first
-// video does not take minutes. The connectors' times are scaled with it.
-const factor = 0.1
+const (
+	// factor makes the providers ten times as fast as they are, so that a first
+	// video does not take minutes. The connectors' times are scaled with it.
+	factor = 0.1
+	// grace is for provider calls that are under way at Ctrl-C.
+	grace = 10 * time.Second
+)
+
+// system is the services and what they run on.
+type system struct {
+	cfg                              config
+	out                              io.Writer
+	log                              io.Writer
+	dsn, natsURL, sandboxURL, apiURL string
+	spans                            *spans
+	seeded                           account.Seeded
+	started                          time.Time
+}
+
+func (s *system) say(format string, args ...any) { _, _ = fmt.Fprintf(s.out, format+"\n", args...) }
+
+func (s *system) keyset() string { return s.path("keyset.json") }
 
 // run starts every part, in the order in which they need each other, and stops
 // them in reverse.
 func run(ctx context.Context, cfg config, out io.Writer) (err error) {
-	say := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) }
+	s := &system{cfg: cfg, out: out, spans: newSpans(), started: time.Now()}
+	lock, err := claim(cfg.dataDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
 	if err := portsFree(cfg); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(cfg.dataDir, 0o755); err != nil {
-		return fmt.Errorf("make data directory: %w (set POSTBUS_DATA_DIR to one that can be written)", err)
-	}
-	log, err := os.OpenFile(filepath.Join(cfg.dataDir, "postbus.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	log, err := openLog(s.path("postbus.log"))
 	if err != nil {
-		return fmt.Errorf("open log: %w", err)
+		return err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
+	s.log = log
 
-	started := time.Now()
-	say("PostgreSQL  starting in %s", filepath.Join(cfg.dataDir, "postgres"))
-	db, err := postgres.Start(ctx, postgres.Config{
-		Dir: filepath.Join(cfg.dataDir, "postgres"), Durable: true,
-		Search: postgres.Search{DataDir: cfg.dataDir, Progress: func(line string) { say("            %s", line) }},
-	})
+	db, err := s.startPostgreSQL(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	say("PostgreSQL  %s: psql '%s'", db.Binaries().Version, db.DSN("postgres"))
-
-	bus, err := nats.Start(nats.Config{Dir: filepath.Join(cfg.dataDir, "nats"), Addr: cfg.natsAddr, SyncAlways: true})
+	bus, err := s.startNATS()
 	if err != nil {
-		return fmt.Errorf("%w (POSTBUS_NATS_ADDR sets the address, POSTBUS_DATA_DIR the store)", err)
+		return err
 	}
 	defer bus.Stop()
-	say("NATS        %s", bus.URL())
-
-	stand, server, err := serveSandbox(cfg)
+	stand, server, err := s.serveSandbox()
 	if err != nil {
 		return err
 	}
 	defer func() { stand.Close(); err = errors.Join(err, server.Close()) }()
-	say("Sandbox     %s/_sandbox/", server.URL)
-
-	s := system{cfg: cfg, say: say, log: log, dsn: db.DSN("postgres"), natsURL: bus.URL(), sandboxURL: server.URL, spans: newSpans()}
-	if s.seeded, err = s.prepare(ctx, stand); err != nil {
+	if err := s.prepare(ctx, stand); err != nil {
 		return err
 	}
-	return s.serve(ctx, started)
+	defer func() { err = errors.Join(err, os.Remove(s.path(envFile))) }()
+	return s.serve(ctx)
 }
 
-func portsFree(cfg config) error {
-	var errs []error
-	for name, addr := range map[string]string{"POSTBUS_HTTP_ADDR": cfg.httpAddr, "POSTBUS_NATS_ADDR": cfg.natsAddr, "POSTBUS_SANDBOX_ADDR": cfg.sandboxAddr} {
-		l, err := net.Listen("tcp", addr)
-		if errors.Is(err, syscall.EADDRINUSE) {
-			err = fmt.Errorf("%s is in use: end the program that has it, or set %s to another address", addr, name)
-		} else if err != nil {
-			err = fmt.Errorf("%s=%s: %w", name, addr, err)
-		}
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		_ = l.Close()
+func (s *system) startPostgreSQL(ctx context.Context) (*postgres.Server, error) {
+	dir := s.path("postgres")
+	s.say("PostgreSQL  starting in %s", dir)
+	db, err := postgres.Start(ctx, postgres.Config{
+		Dir: dir, Durable: true,
+		Search: postgres.Search{DataDir: s.cfg.dataDir, Progress: func(line string) { s.say("            %s", line) }},
+	})
+	if err != nil {
+		return nil, err
 	}
-	return errors.Join(errs...)
+	s.dsn = db.DSN("postgres")
+	s.say("PostgreSQL  %s: psql '%s'", db.Binaries().Version, s.dsn)
+	return db, nil
 }
 
-func serveSandbox(cfg config) (*sandbox.Sandbox, *sandbox.Server, error) {
+func (s *system) startNATS() (*nats.Server, error) {
+	bus, err := nats.Start(nats.Config{
+		Dir: s.path("nats"), Addr: s.cfg.natsAddr, SyncAlways: true,
+		Logger: slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w (POSTBUS_NATS_ADDR sets the address, POSTBUS_DATA_DIR where the store is)", err)
+	}
+	s.natsURL = bus.URL()
+	s.say("NATS        %s", s.natsURL)
+	return bus, nil
+}
+
+func (s *system) serveSandbox() (*sandbox.Sandbox, *sandbox.Server, error) {
 	// The stand-ins forget what they knew when they stop. Another seed at each
 	// start keeps them from giving an id of an earlier life to a new post.
 	stand, err := sandbox.New(sandbox.Config{Factor: factor, Profile: sandbox.Faithful, Seed: uint64(time.Now().UnixNano())})
 	if err != nil {
 		return nil, nil, fmt.Errorf("make sandbox: %w", err)
 	}
-	server, err := stand.Serve(sandbox.ServeConfig{Addr: cfg.sandboxAddr})
+	server, err := stand.Serve(sandbox.ServeConfig{Addr: s.cfg.sandboxAddr})
 	if err != nil {
 		stand.Close()
-		return nil, nil, fmt.Errorf("serve sandbox: %w", err)
+		return nil, nil, fmt.Errorf("serve sandbox: %w (POSTBUS_SANDBOX_ADDR sets the address)", err)
 	}
+	s.sandboxURL = asURL(server.Addr)
+	s.say("Sandbox     %s", s.sandboxURL)
 	return stand, server, nil
 }
 
-// system is the services and what they run on.
-type system struct {
-	cfg                      config
-	say                      func(format string, args ...any)
-	log                      io.Writer
-	dsn, natsURL, sandboxURL string
-	spans                    *spans
-	seeded                   account.Seeded
-}
-
-func (s *system) keyset() string { return filepath.Join(s.cfg.dataDir, "keyset.json") }
-
-// prepare brings the schema up to date and puts the demo accounts in.
-func (s *system) prepare(ctx context.Context, stand *sandbox.Sandbox) (account.Seeded, error) {
-	if err := migrate(ctx, s.dsn); err != nil {
-		return account.Seeded{}, err
+// prepare brings the schema up to date, as cmd/migrate does in production, puts
+// the demo accounts in, and tells other processes where everything is.
+func (s *system) prepare(ctx context.Context, stand *sandbox.Sandbox) error {
+	if _, err := migrations.Apply(ctx, s.dsn, nil); err != nil {
+		return fmt.Errorf("the data in %s does not fit this version: move it away to start anew, %s (%w)", s.cfg.dataDir, otherDir, err)
 	}
-	seed := account.Seed{DatabaseURL: s.dsn, KeysetPath: s.keyset(), KeyPath: filepath.Join(s.cfg.dataDir, "api-key"), ExternalID: "demo"}
+	seed := account.Seed{DatabaseURL: s.dsn, KeysetPath: s.keyset(), KeyPath: s.path("api-key"), ExternalID: demoUser}
 	for _, a := range stand.Accounts("") {
 		seed.Accounts = append(seed.Accounts, account.SeedAccount{
 			Provider: a.Provider, ProviderAccountID: a.ID, Username: a.Username, AccessToken: connectors.NewSecret(a.Token),
 		})
 	}
-	seeded, err := account.Ensure(ctx, seed)
-	if err != nil {
-		return account.Seeded{}, fmt.Errorf("connect the demo accounts: %w", err)
+	var err error
+	if s.seeded, err = account.Ensure(ctx, seed); err != nil {
+		return fmt.Errorf("connect the demo accounts: %w", err)
 	}
-	return seeded, nil
+	return s.writeEnv()
 }
 
 // serve runs the services until ctx ends, one of them fails, or, with
 // POSTBUS_DEMO=once, the first posts are through.
-func (s *system) serve(ctx context.Context, started time.Time) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	listening := make(chan string, 1)
-	ended := make(chan error, 1)
+func (s *system) serve(ctx context.Context) error {
+	own, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	listening, ended := make(chan string, 1), make(chan error, 1)
 	go func() {
-		ended <- publisher.Run(ctx, publisher.Config{
-			DatabaseURL: s.dsn, NATSURL: s.natsURL, HTTPAddr: s.cfg.httpAddr, KeysetPath: s.keyset(), TimeFactor: factor,
-			LogWriter: s.log, SpanExporters: []sdktrace.SpanExporter{s.spans},
-			Getenv: s.getenv, Listening: func(addr string) { listening <- addr },
-		})
-	}()
-	select {
-	case err := <-ended:
-		return fmt.Errorf("publisher: %w", err)
-	case addr := <-listening:
-		s.say("API         http://%s\n", addr)
-	}
-	err := s.demo(ctx, started)
-	if err == nil && !s.cfg.once {
-		select {
-		case <-ctx.Done():
-		case err := <-ended:
-			return fmt.Errorf("publisher: %w", err)
+		err := s.publish(own, listening)
+		if own.Err() == nil {
+			cancel(fmt.Errorf("publisher: %w", cmp.Or(err, errors.New("it ended without being asked to"))))
+			err = nil // told once
 		}
+		ended <- err
+	}()
+	err := s.show(own, listening)
+	switch {
+	case ctx.Err() != nil && s.cfg.once:
+		err = errors.New("stopped before the first posts were through")
+	case ctx.Err() != nil:
+		s.say("\nstopping (Ctrl-C once more: at once)")
+		err = nil
+	case own.Err() != nil:
+		err = context.Cause(own)
 	}
-	cancel()
-	if !s.cfg.once {
-		s.say("\nstopping")
-	}
+	cancel(nil)
 	return errors.Join(err, <-ended)
+}
+
+// publish is the publisher service.
+func (s *system) publish(ctx context.Context, listening chan<- string) error {
+	return publisher.Run(ctx, publisher.Config{
+		DatabaseURL: s.dsn, NATSURL: s.natsURL, HTTPAddr: s.cfg.httpAddr, KeysetPath: s.keyset(),
+		TimeFactor: factor, Grace: grace,
+		LogWriter: s.log, SpanExporters: []sdktrace.SpanExporter{s.spans},
+		Getenv: s.getenv, Listening: func(addr string) { listening <- addr },
+	})
+}
+
+// show publishes the first posts and, unless that was all, stays.
+func (s *system) show(ctx context.Context, listening <-chan string) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case addr := <-listening:
+		s.apiURL = asURL(addr)
+		s.say("API         %s\n", s.apiURL)
+	}
+	if err := s.demo(ctx); err != nil || s.cfg.once {
+		return err
+	}
+	s.hints()
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 // getenv points the connectors at the sandbox.
 func (s *system) getenv(name string) string {
-	if name == "INSTAGRAM_BASE_URL" && s.cfg.getenv(name) == "" {
-		return s.sandboxURL + "/instagram"
+	if v := s.cfg.getenv(name); v != "" || name != "INSTAGRAM_BASE_URL" {
+		return v
 	}
-	return s.cfg.getenv(name)
+	return s.sandboxURL + "/instagram"
 }

@@ -6,86 +6,80 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
+	"unicode/utf8"
 
+	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+
+	"postbus.dev/events"
 )
 
-// spans keeps the newest spans in memory, for the waterfall.
-type spans struct {
-	mu   sync.Mutex
-	kept []sdktrace.ReadOnlySpan
-}
+// restWait is how long the waterfall waits for the spans that end just after
+// the event is out.
+const restWait = 5 * time.Second
 
-const keepSpans = 5_000
-
-func newSpans() *spans { return &spans{} }
-
-// ExportSpans keeps spans.
-func (s *spans) ExportSpans(_ context.Context, more []sdktrace.ReadOnlySpan) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.kept = append(s.kept, more...)
-	if extra := len(s.kept) - keepSpans; extra > 0 {
-		s.kept = slices.Delete(s.kept, 0, extra)
-	}
-	return nil
-}
-
-// Shutdown does nothing.
-func (s *spans) Shutdown(context.Context) error { return nil }
-
-func (s *spans) of(traceID string) []sdktrace.ReadOnlySpan {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var out []sdktrace.ReadOnlySpan
-	for _, sp := range s.kept {
-		if sp.SpanContext().TraceID().String() == traceID {
-			out = append(out, sp)
-		}
-	}
-	return out
-}
-
-// waterfall prints one trace, once it has come to rest.
+// waterfall prints one trace, once its last span has ended.
 func (s *system) waterfall(ctx context.Context, traceID string) {
-	all := s.spans.of(traceID)
-	for range 20 { // the last span ends just after the event is out
+	for deadline := time.Now().Add(restWait); time.Now().Before(deadline) && !finished(s.spans.of(traceID)); {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(20 * time.Millisecond):
 		}
-		now := s.spans.of(traceID)
-		if len(now) == len(all) && len(now) > 0 {
-			break
-		}
-		all = now
 	}
 	s.say("\n%s", draw(traceID, s.spans.of(traceID)))
 }
 
-const barWidth = 40
+// finished tells whether the event that ends the publish was sent and the span
+// that it was sent within has ended.
+func finished(all []sdktrace.ReadOnlySpan) bool {
+	known := map[trace.SpanID]bool{}
+	for _, sp := range all {
+		known[sp.SpanContext().SpanID()] = true
+	}
+	return slices.ContainsFunc(all, func(sp sdktrace.ReadOnlySpan) bool {
+		return (sp.Name() == "send "+events.TypePublishCompleted || sp.Name() == "send "+events.TypePublishFailed) && known[sp.Parent().SpanID()]
+	})
+}
+
+const barWidth = 24
+
+// line is a span in its place.
+type line struct {
+	span  sdktrace.ReadOnlySpan
+	depth int
+}
 
 // draw makes the text of a waterfall: children below their parents, by time.
 func draw(traceID string, all []sdktrace.ReadOnlySpan) string {
 	if len(all) == 0 {
-		return "trace " + traceID + ": no spans (is OTEL_TRACES_SAMPLER set?)"
+		return "trace " + traceID + " has no spans (what is OTEL_TRACES_SAMPLER set to?)\n"
 	}
-	children := map[trace.SpanID][]sdktrace.ReadOnlySpan{}
+	begin := slices.MinFunc(all, func(x, y sdktrace.ReadOnlySpan) int { return x.StartTime().Compare(y.StartTime()) }).StartTime()
+	end := slices.MaxFunc(all, func(x, y sdktrace.ReadOnlySpan) int { return x.EndTime().Compare(y.EndTime()) }).EndTime()
+	total := max(end.Sub(begin), time.Microsecond)
+	lines := inOrder(all)
+	width := 0
+	for _, l := range lines {
+		width = max(width, utf8.RuneCountInString(l.label()))
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "trace %s: %d spans, %s\n\n", traceID, len(all), total.Round(time.Millisecond))
+	for _, l := range lines {
+		fmt.Fprintf(&b, "  %-9s  %-8s  %-*s  |%s|  %s\n", service(l.span), l.span.SpanKind(), width, l.label(), l.bar(begin, total), l.took())
+	}
+	return b.String()
+}
+
+// inOrder walks the tree. A span whose parent is not there stands at the top.
+func inOrder(all []sdktrace.ReadOnlySpan) (out []line) {
 	known := map[trace.SpanID]bool{}
-	begin, end := all[0].StartTime(), all[0].EndTime()
 	for _, sp := range all {
 		known[sp.SpanContext().SpanID()] = true
-		if sp.StartTime().Before(begin) {
-			begin = sp.StartTime()
-		}
-		if sp.EndTime().After(end) {
-			end = sp.EndTime()
-		}
 	}
+	children := map[trace.SpanID][]sdktrace.ReadOnlySpan{}
 	for _, sp := range all {
 		parent := sp.Parent().SpanID()
 		if !known[parent] {
@@ -93,30 +87,50 @@ func draw(traceID string, all []sdktrace.ReadOnlySpan) string {
 		}
 		children[parent] = append(children[parent], sp)
 	}
-	total := max(end.Sub(begin), time.Microsecond)
-	var b strings.Builder
-	fmt.Fprintf(&b, "trace %s: %d spans, %s\n", traceID, len(all), total.Round(time.Millisecond))
-	var walk func(id trace.SpanID, depth int)
-	walk = func(id trace.SpanID, depth int) {
-		list := children[id]
-		slices.SortFunc(list, func(x, y sdktrace.ReadOnlySpan) int {
+	var walk func(parent trace.SpanID, depth int)
+	walk = func(parent trace.SpanID, depth int) {
+		list := children[parent]
+		slices.SortStableFunc(list, func(x, y sdktrace.ReadOnlySpan) int {
 			return cmp.Or(x.StartTime().Compare(y.StartTime()), cmp.Compare(x.Name(), y.Name()))
 		})
 		for _, sp := range list {
-			b.WriteString(row(sp, depth, begin, total))
+			out = append(out, line{sp, depth})
 			walk(sp.SpanContext().SpanID(), depth+1)
 		}
 	}
 	walk(trace.SpanID{}, 0)
-	return strings.TrimRight(b.String(), "\n")
+	return out
 }
 
-func row(sp sdktrace.ReadOnlySpan, depth int, begin time.Time, total time.Duration) string {
+// label is the name below the parent's, and the status of an HTTP call.
+func (l line) label() string {
+	label := strings.Repeat("  ", l.depth) + l.span.Name()
+	for _, a := range l.span.Attributes() {
+		if a.Key == "http.response.status_code" {
+			label += " " + a.Value.Emit()
+		}
+	}
+	return label
+}
+
+func (l line) bar(begin time.Time, total time.Duration) string {
 	at := func(t time.Time) int { return int(float64(barWidth) * float64(t.Sub(begin)) / float64(total)) }
-	from := min(at(sp.StartTime()), barWidth-1)
-	to := min(max(at(sp.EndTime()), from+1), barWidth)
-	bar := strings.Repeat(" ", from) + strings.Repeat("#", to-from) + strings.Repeat(" ", barWidth-to)
-	name := strings.Repeat("  ", depth) + sp.Name()
-	took := sp.EndTime().Sub(sp.StartTime())
-	return fmt.Sprintf("  %-52.52s |%s| %7.1f ms +%.0f ms\n", name, bar, float64(took.Microseconds())/1000, float64(sp.StartTime().Sub(begin).Milliseconds()))
+	from := min(at(l.span.StartTime()), barWidth-1)
+	to := min(max(at(l.span.EndTime()), from+1), barWidth)
+	return strings.Repeat(" ", from) + strings.Repeat("=", to-from) + strings.Repeat(" ", barWidth-to)
+}
+
+func (l line) took() string {
+	text := fmt.Sprintf("%7.1f ms", float64(l.span.EndTime().Sub(l.span.StartTime()).Microseconds())/1000)
+	if l.span.Status().Code == codes.Error {
+		text += "  error: " + cmp.Or(l.span.Status().Description, "see the status")
+	}
+	return text
+}
+
+func service(sp sdktrace.ReadOnlySpan) string {
+	if v, ok := sp.Resource().Set().Value("service.name"); ok {
+		return v.Emit()
+	}
+	return ""
 }
