@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
 
 	"postbus.dev/deploy/testbed"
 	"postbus.dev/events"
@@ -31,7 +32,12 @@ func TestMain(m *testing.M) {
 	if os.Getenv(pausedEnv) != "" {
 		os.Exit(pausedRelay())
 	}
-	os.Exit(testbed.Main(m))
+	// A NATS server that is stopped amid an atomic batch forgets the loops of the
+	// store that it had made for it.
+	os.Exit(testbed.Main(m,
+		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*fileStore).flushStreamStateLoop"),
+		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*msgBlock).flushLoop"),
+		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1")))
 }
 
 // bed is a database and a bus with the declared streams.

@@ -16,7 +16,6 @@ const (
 
 	sendTimeout = 10 * time.Second
 	sendGrace   = 2 * time.Second // of that, when the process shuts down
-	lookTimeout = time.Minute
 )
 
 // send puts the entries on the stream and then moves the cursor past them.

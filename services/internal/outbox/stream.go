@@ -13,8 +13,10 @@ import (
 const (
 	minHeld     = time.Millisecond     // first look again at rows that an older transaction holds back
 	minLook     = 2 * time.Millisecond // between a look that found nothing and the next
-	storeIdle   = 4                    // upkeeps for which a scan may be ahead of the stored cursor
-	storeIdleBy = 1000                 // transactions that it must be ahead to be worth a write
+	minPatience = 4 * time.Second      // of reading the stream
+	maxPatience = 2 * time.Minute
+	storeIdle   = 4    // upkeeps for which a scan may be ahead of the stored cursor
+	storeIdleBy = 1000 // transactions that it must be ahead to be worth a write
 )
 
 // stream relays to one stream. All but woken and the gauges belongs to the
@@ -35,6 +37,7 @@ type stream struct {
 	knownTo position
 
 	heldPause time.Duration
+	vainLooks int // in a row
 
 	lagRows atomic.Int64
 	lagAge  atomic.Int64 // milliseconds
@@ -136,14 +139,19 @@ func (s *stream) load(ctx context.Context, sess *session) error {
 	return nil
 }
 
-// look reads which of the events up to the given position the stream holds.
+// look reads which of the events up to the given position the stream holds. It
+// may have to read much of a long stream, or wait for a server that has gone:
+// so its patience is short at first and grows.
 func (s *stream) look(ctx context.Context, to position) error {
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	patience := min(minPatience<<min(s.vainLooks, 10), maxPatience)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	known, _, err := s.relay.config.Bus.IDsAfter(ctx, s.name, s.cursor.seq)
 	if err != nil {
+		s.vainLooks++
 		return fmt.Errorf("read stream %s after %d: %w", s.name, s.cursor.seq, err)
 	}
+	s.vainLooks = 0
 	s.known = known
 	if s.knownTo.before(to) {
 		s.knownTo = to
