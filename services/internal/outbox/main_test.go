@@ -2,6 +2,7 @@ package outbox_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -250,7 +251,7 @@ func ids(evs []event.Event) []string {
 func (b *bed) cursor(stream string) (id uuid.UUID, seq int64) {
 	b.t.Helper()
 	err := b.pool.QueryRow(b.t.Context(), "SELECT id, stream_seq FROM outbox_cursors WHERE service = $1 AND stream = $2", service, stream).Scan(&id, &seq)
-	if err != nil && err != pgx.ErrNoRows {
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		b.t.Fatal(err)
 	}
 	return id, seq

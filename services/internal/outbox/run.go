@@ -50,7 +50,7 @@ func (r *Relay) term(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.close(ctx)
 	r.log.InfoContext(ctx, "relay holds the lock")
 	r.holding.Store(true)
 	defer r.holding.Store(false)

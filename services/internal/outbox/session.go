@@ -33,7 +33,7 @@ func (r *Relay) acquire(ctx context.Context) (*session, error) {
 	}
 	s := &session{conn: c.Hijack(), timeout: r.config.IdleLimit * 2 / 3}
 	if err := s.lock(ctx, r.config.Service, r.config.IdleLimit); err != nil {
-		s.close()
+		s.close(ctx)
 		return nil, fmt.Errorf("take relay lock: %w", err)
 	}
 	return s, nil
@@ -120,11 +120,11 @@ func (s *session) prove(at time.Time) {
 	}
 }
 
-// close ends the session, which frees the lock.
-func (s *session) close() {
+// close ends the session, which frees the lock, also when ctx has ended.
+func (s *session) close(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	_ = s.conn.Close(ctx) // a session that cannot be told ends by its idle limit
 }

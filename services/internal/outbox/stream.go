@@ -181,7 +181,7 @@ func (s *stream) move(ctx context.Context, sess *session, to cursor) error {
 		return err
 	}
 	s.cursor, s.scanned, s.movedAt = to, to.position, time.Now()
-	if !s.cursor.position.before(s.knownTo) {
+	if !s.cursor.before(s.knownTo) {
 		s.known, s.knownTo = nil, position{}
 	}
 	return nil

@@ -25,7 +25,7 @@ func TestEverySessionHasItsLimits(t *testing.T) {
 		if err := pool.QueryRow(t.Context(), "SELECT current_setting($1)", setting).Scan(&got); err != nil {
 			t.Fatal(err)
 		}
-		if strings.ToLower(got) != strings.ToLower(want) {
+		if !strings.EqualFold(got, want) {
 			t.Errorf("%s is %q, want %q", setting, got, want)
 		}
 	}
