@@ -1,0 +1,83 @@
+package main
+
+// mutation takes one mechanism out of the code.
+type mutation struct {
+	name     string
+	file     string // in the repository
+	old, new string // old is there exactly once
+	pkg      string // of the test
+	test     string // -run
+}
+
+const (
+	jobs     = "services/publisher/internal/job"
+	cycle    = "services/publisher/internal/publish"
+	outboxes = "services/internal/outbox"
+	e2e      = "deploy/e2e"
+)
+
+func mutations() []mutation {
+	return []mutation{
+		{
+			name: "arm without the lane update", file: jobs + "/write.go",
+			old: "(NOT may.arm OR l.armed IS NULL)", new: "true",
+			pkg: jobs, test: "TestOnlyOnePublishOfAnAccountIsArmedAtATime",
+		},
+		{
+			name: "arm whether the lane moved or not", file: jobs + "/write.go",
+			old: "AND (NOT (may.arm OR may.hold) OR may.id IN (SELECT id FROM lanes))", new: "",
+			pkg: jobs, test: "TestOnlyOnePublishOfAnAccountIsArmedAtATime",
+		},
+		{
+			name: "no fence", file: jobs + "/write.go",
+			old: "(u.fence = 0 OR (l.fence = u.fence AND l.owner = $28 AND l.until > clock_timestamp()))", new: "($28::uuid IS NOT NULL)",
+			pkg: jobs, test: "TestAnOwnerWhoseLaneWasTakenCannotArm",
+		},
+		{
+			name: "no version", file: jobs + "/write.go",
+			old: "JOIN publishes p ON p.id = u.id AND p.version = u.version", new: "JOIN publishes p ON p.id = u.id",
+			pkg: jobs, test: "TestOfACancelAndAnArmOneMoves|TestTheSameTransitionTwice",
+		},
+		{
+			name: "arm before its time", file: jobs + "/write.go",
+			old: "p.due_at <= clock_timestamp() AND", new: "",
+			pkg: jobs, test: "TestNothingIsArmedBeforeItsTimeOrAfterItsEnd",
+		},
+		{
+			name: "arm behind a closed gate", file: jobs + "/write.go",
+			old: "AND ` + ungated + `", new: "AND (true OR ` + ungated + `)",
+			pkg: jobs, test: "TestAClosedGateStopsAnArm",
+		},
+		{
+			name: "no dedup of requests", file: cycle + "/accept.go",
+			old: "ID: events.PublishID(req.Source, req.ID)", new: "ID: uuid.New()",
+			pkg: e2e, test: "TestARequestSentAgain",
+		},
+		{
+			name: "commit without writing armed", file: cycle + "/commit.go",
+			old: "w, err := t.r.store.Write(ctx, tr)\n	if err != nil {\n		return connectors.Window{}, err\n	}\n	if !w.Moved {",
+			new: "w, err := job.Written{Moved: true, Publish: t.p}, error(nil)\n	if err != nil {\n		return connectors.Window{}, err\n	}\n	if !w.Moved {",
+			pkg: e2e, test: "TestAPublisherKilled.*/publish.answered",
+		},
+		{
+			name: "absence taken before quiet_at", file: jobs + "/read.go",
+			old: "SELECT clock_timestamp() >= p.quiet_at, ", new: "SELECT true, ",
+			pkg: e2e, test: "TestACallThatTheProviderCarriesOutLateIsWaitedFor",
+		},
+		{
+			name: "send after send_by", file: "services/connectors/guard.go",
+			old: "if !now.Before(g.sendBy) || !now.Round(0).Before(g.sendBy.Round(0)) {", new: "if false && now.Before(g.sendBy) {",
+			pkg: "services/connectors", test: ".",
+		},
+		{
+			name: "relay without the xmin guard", file: outboxes + "/read.go",
+			old: "  AND xid < pg_snapshot_xmin(pg_current_snapshot())\n", new: "",
+			pkg: outboxes, test: "TestARowThatCommitsLateIsNotSkipped",
+		},
+		{
+			name: "a lost answer retried blindly", file: cycle + "/commit.go",
+			old: "tr.Publish.State, tr.Publish.Failures = job.Unknown, 0\n		return tr", new: "tr.Publish.State, tr.Publish.Failures, tr.Publish.FreshUntil, tr.Lane = job.Ready, 0, time.Time{}, job.Free\n		return tr",
+			pkg: e2e, test: "TestACallThatTheProviderCarriesOutLateIsWaitedFor",
+		},
+	}
+}
