@@ -29,6 +29,9 @@ type Config struct {
 	Lease          time.Duration // of an account's lane; 20 s
 	Poll           time.Duration // between two looks for due work; 200 ms
 	Grace          time.Duration // for running steps at shutdown; 45 s
+	// Recheck is how often a publish that waits for a token, a person or an
+	// operator looks again by itself; 1 min.
+	Recheck time.Duration
 
 	LogWriter     io.Writer               // JSON lines; os.Stdout
 	SpanExporters []sdktrace.SpanExporter // beside those that OTEL_* names
@@ -79,7 +82,12 @@ Settings (environment variables):
   INSTAGRAM_BASE_URL        default https://graph.instagram.com
   OTEL_*                    OpenTelemetry's own: exporters, endpoint, sampler`
 
+// grace is what stopping takes beside the running steps: requests in progress,
+// the consumer's handlers, the last spans.
+const grace = 30 * time.Second
+
 func (c *Config) defaults() {
+	c.Grace = cmp.Or(c.Grace, 45*time.Second)
 	c.LogWriter = cmp.Or[io.Writer](c.LogWriter, os.Stdout)
 	c.TimeFactor = cmp.Or(c.TimeFactor, 1)
 	c.Slots = cmp.Or(c.Slots, 1024)

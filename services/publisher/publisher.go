@@ -9,8 +9,8 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"postbus.dev/events"
 	"postbus.dev/migrations"
@@ -33,43 +33,103 @@ import (
 // service is the publisher's name in events, rows and metrics.
 const service = "publisher"
 
+// handlers is how many requests are stored at once. Each waits for the group
+// that it is written with, so that the number bounds the size of groups.
+const handlers = 512
+
 // Run is the publisher until ctx ends. It starts with the database and the bus
-// away and waits for them.
-func Run(ctx context.Context, cfg Config) error {
+// away and waits for them. What it made it closes in reverse order.
+func Run(ctx context.Context, cfg Config) (err error) {
 	cfg.defaults()
-	tel, flush, err := telemetry.Start(ctx, telemetry.Config{
-		Service: service, SpanExporters: cfg.SpanExporters, LogWriter: cfg.LogWriter, Getenv: cfg.Getenv,
-	})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = flush(context.WithoutCancel(ctx)) }()
-	if cfg.MigrateURL != "" {
-		if _, err := migrations.Apply(ctx, cfg.MigrateURL, tel.Logger); err != nil {
-			return fmt.Errorf("apply migrations: %w", err)
+	p := &program{cfg: cfg}
+	defer func() { err = errors.Join(err, p.close(context.WithoutCancel(ctx))) }()
+	for _, step := range []func(context.Context) error{p.observe, p.migrate, p.connect, p.openAccounts, p.buildCycle, p.buildAPI} {
+		if err := step(ctx); err != nil {
+			return err
 		}
 	}
+	g := process.NewGroup(process.GroupConfig{Logger: p.tel.Logger, Limit: cfg.Grace + grace})
+	g.Add("relay", p.relay.Run)
+	g.Add("runner", p.runner.Run)
+	g.Add("consumer", func(ctx context.Context) error {
+		return p.bus.Run(ctx, bus.Handler{Consumer: events.ConsumerPublisher, Concurrency: handlers, Handle: handler(p.runner)})
+	})
+	g.Add("http", p.server.Run)
+	return g.Run(ctx)
+}
 
-	owner := uuid.New()
-	pool, err := postgres.Open(ctx, postgres.Config{DSN: cfg.DatabaseURL, Name: service})
-	if err != nil {
-		return err
+// program is the parts of a publisher, in the order in which they are made.
+type program struct {
+	cfg    Config
+	closes []func(context.Context) error // in the order of making
+
+	tel      *telemetry.Telemetry
+	pool     *pgxpool.Pool
+	bus      *bus.Bus
+	relay    *outbox.Relay
+	accounts *accounts
+	conns    map[string]connectors.Publisher
+	store    *job.Store
+	runner   *publish.Runner
+	server   *process.Server
+}
+
+func (p *program) onClose(f func()) {
+	p.closes = append(p.closes, func(context.Context) error { f(); return nil })
+}
+
+func (p *program) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	var errs []error
+	for _, f := range slices.Backward(p.closes) {
+		errs = append(errs, f(ctx))
 	}
-	defer pool.Close()
-	nats, err := bus.Connect(ctx, bus.Config{
-		URL: cfg.NATSURL, Name: service, Logger: tel.Logger, Tracer: tel.Tracer, Meter: tel.Meter,
-		Replicas: cfg.StreamReplicas, MaxBytes: cfg.StreamMaxBytes,
+	return errors.Join(errs...)
+}
+
+func (p *program) observe(ctx context.Context) error {
+	tel, flush, err := telemetry.Start(ctx, telemetry.Config{
+		Service: service, SpanExporters: p.cfg.SpanExporters, LogWriter: p.cfg.LogWriter, Getenv: p.cfg.Getenv,
 	})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = nats.Close(context.WithoutCancel(ctx)) }()
+	p.tel, p.closes = tel, append(p.closes, flush)
+	return nil
+}
 
-	relay, err := outbox.NewRelay(outbox.RelayConfig{Pool: pool, Bus: nats, Service: service, Logger: tel.Logger, Meter: tel.Meter, Failpoint: cfg.Failpoint})
+func (p *program) migrate(ctx context.Context) error {
+	if p.cfg.MigrateURL == "" {
+		return nil
+	}
+	if _, err := migrations.Apply(ctx, p.cfg.MigrateURL, p.tel.Logger); err != nil {
+		return fmt.Errorf("apply migrations: %w", err)
+	}
+	return nil
+}
+
+func (p *program) connect(ctx context.Context) (err error) {
+	if p.pool, err = postgres.Open(ctx, postgres.Config{DSN: p.cfg.DatabaseURL, Name: service}); err != nil {
+		return err
+	}
+	p.onClose(p.pool.Close)
+	p.bus, err = bus.Connect(ctx, bus.Config{
+		URL: p.cfg.NATSURL, Name: service, Logger: p.tel.Logger, Tracer: p.tel.Tracer, Meter: p.tel.Meter,
+		Replicas: p.cfg.StreamReplicas, MaxBytes: p.cfg.StreamMaxBytes,
+	})
 	if err != nil {
 		return err
 	}
-	keys, err := secret.LoadKeyset(cfg.KeysetPath)
+	p.closes = append(p.closes, p.bus.Close)
+	p.relay, err = outbox.NewRelay(outbox.RelayConfig{
+		Pool: p.pool, Bus: p.bus, Service: service, Logger: p.tel.Logger, Meter: p.tel.Meter, Failpoint: p.cfg.Failpoint,
+	})
+	return err
+}
+
+func (p *program) openAccounts(context.Context) error {
+	keys, err := secret.LoadKeyset(p.cfg.KeysetPath)
 	if err != nil {
 		return err
 	}
@@ -77,132 +137,98 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	accountStore, err := oauthaccount.NewStore(pool, sealer)
+	store, err := oauthaccount.NewStore(p.pool, sealer)
 	if err != nil {
 		return err
 	}
-	accts, err := newAccounts(accountStore, tel.Meter)
-	if err != nil {
+	if p.accounts, err = newAccounts(store, p.tel.Meter); err != nil {
 		return err
 	}
-	defer accts.close()
-	client := connectors.NewClient(connectors.ClientConfig{TracerProvider: tel.Tracer, Logger: tel.Logger})
-	conns, err := all.New(all.Config{Env: cfg.Getenv, Client: client, TimeFactor: cfg.TimeFactor})
-	if err != nil {
-		return err
-	}
-	if cfg.Connectors != nil {
-		maps.Copy(conns, cfg.Connectors(client))
-	}
-	store, err := job.NewStore(job.Config{
-		Pool: pool, Service: service, Owner: owner, Lease: cfg.Lease, Logger: tel.Logger, Meter: tel.Meter, Wrote: relay.Poke, Failpoint: cfg.Failpoint,
-	})
-	if err != nil {
-		return err
-	}
-	defer store.Close()
-	runner, err := publish.New(publish.Config{
-		Store: store, Accounts: accts, Directory: accts, Gates: limit.NewGates(pool), Connectors: conns,
-		Slots: cfg.Slots, Poll: cfg.Poll, Grace: cfg.Grace, Logger: tel.Logger, Tracer: tel.Tracer, Meter: tel.Meter, Failpoint: cfg.Failpoint,
-		PokeOwner: func(owner uuid.UUID) { _ = nats.Poke(pokeSubject(owner), nil) },
-	})
-	if err != nil {
-		return err
-	}
-	stopPokes, err := nats.OnPoke(pokeSubject(owner), func([]byte) { runner.Poke() })
-	if err != nil {
-		return err
-	}
-	defer stopPokes()
+	p.onClose(p.accounts.close)
+	return nil
+}
 
-	callers, err := tenant.New(tenant.Config{Pool: pool})
+func (p *program) buildCycle(context.Context) (err error) {
+	client := connectors.NewClient(connectors.ClientConfig{TracerProvider: p.tel.Tracer, Logger: p.tel.Logger})
+	if p.conns, err = all.New(all.Config{Env: p.cfg.Getenv, Client: client, TimeFactor: p.cfg.TimeFactor}); err != nil {
+		return err
+	}
+	if p.cfg.Connectors != nil {
+		maps.Copy(p.conns, p.cfg.Connectors(client))
+	}
+	owner := uuid.New()
+	p.store, err = job.NewStore(job.Config{
+		Pool: p.pool, Service: service, Owner: owner, Lease: p.cfg.Lease, Logger: p.tel.Logger, Meter: p.tel.Meter, Wrote: p.relay.Poke,
+	})
 	if err != nil {
 		return err
 	}
-	resource, err := newResource(runner, store, limit.NewBudgets(pool), tel.Meter)
+	p.onClose(p.store.Close)
+	p.runner, err = publish.New(publish.Config{
+		Store: p.store, Accounts: p.accounts, Directory: p.accounts, Gates: limit.NewGates(p.pool), Connectors: p.conns,
+		Slots: p.cfg.Slots, Poll: p.cfg.Poll, Grace: p.cfg.Grace, Failpoint: p.cfg.Failpoint,
+		Logger: p.tel.Logger, Tracer: p.tel.Tracer, Meter: p.tel.Meter,
+		PokeOwner: func(owner uuid.UUID) { _ = p.bus.Poke(pokeSubject(owner), nil) }, // a poll finds what a lost poke misses
+	})
 	if err != nil {
 		return err
 	}
-	defer resource.close()
+	stop, err := p.bus.OnPoke(pokeSubject(owner), func([]byte) { p.runner.Poke() })
+	if err != nil {
+		return err
+	}
+	p.onClose(stop)
+	return nil
+}
+
+func pokeSubject(owner uuid.UUID) string { return "postbus.publisher." + owner.String() }
+
+func (p *program) buildAPI(ctx context.Context) error {
+	callers, err := tenant.New(tenant.Config{Pool: p.pool})
+	if err != nil {
+		return err
+	}
+	resource, err := newResource(p.runner, p.store, limit.NewBudgets(p.pool), p.tel.Meter)
+	if err != nil {
+		return err
+	}
+	p.onClose(resource.close)
 	web, err := api.New(api.Config{
-		Publishes: resource, Finals: nats, Keys: callers, Providers: slices.Sorted(maps.Keys(conns)),
-		Logger: tel.Logger, Tracer: tel.Tracer, Meter: tel.Meter, Propagator: tel.Propagator,
+		Publishes: resource, Finals: p.bus, Keys: callers, Providers: slices.Sorted(maps.Keys(p.conns)),
+		Logger: p.tel.Logger, Tracer: p.tel.Tracer, Meter: p.tel.Meter, Propagator: p.tel.Propagator,
 	})
 	if err != nil {
 		return err
 	}
-	defer web.Close()
+	p.onClose(web.Close)
 	health := process.NewHealth()
-	health.Check("database", func(ctx context.Context) error { return schemaFits(ctx, cfg.DatabaseURL) })
-	health.Check("bus", func(context.Context) error {
-		if !nats.Attached() {
-			return errors.New("the consumer is not attached")
-		}
-		return nil
-	})
-	server, err := process.Listen(ctx, process.ServerConfig{
-		Addr: cfg.HTTPAddr, Setting: "POSTBUS_HTTP_ADDR", Logger: tel.Logger, Handler: health.Routes(tel.Metrics, web),
+	health.Check("database", p.schemaFits)
+	health.Check("bus", p.attached)
+	p.server, err = process.Listen(ctx, process.ServerConfig{
+		Addr: p.cfg.HTTPAddr, Setting: "POSTBUS_HTTP_ADDR", Logger: p.tel.Logger, Handler: health.Routes(p.tel.Metrics, web),
 		OnShutdown: func() { health.Stopping(); web.Drain() },
 	})
 	if err != nil {
 		return err
 	}
-	cfg.Listening(server.Addr())
-
-	g := process.NewGroup(process.GroupConfig{Logger: tel.Logger, Limit: cfg.Grace})
-	g.Add("relay", relay.Run)
-	g.Add("runner", runner.Run)
-	g.Add("consumer", func(ctx context.Context) error {
-		return nats.Run(ctx, bus.Handler{Consumer: events.ConsumerPublisher, Concurrency: 512, Handle: handler(runner)})
-	})
-	g.Add("http", server.Run)
-	return g.Run(ctx)
+	p.cfg.Listening(p.server.Addr())
+	return nil
 }
 
-func pokeSubject(owner uuid.UUID) string { return "postbus.publisher." + owner.String() }
-
-// handler stores what the consumer brings, and returns.
-func handler(r *publish.Runner) func(context.Context, event.Event) error {
-	return func(ctx context.Context, e event.Event) error {
-		err := handle(ctx, r, e)
-		if postgres.IsUnavailable(err) || postgres.IsAmbiguous(err) {
-			return bus.Unavailable(err)
-		}
-		return err
-	}
-}
-
-func handle(ctx context.Context, r *publish.Runner, e event.Event) error {
-	switch e.Type() {
-	case events.TypePublishRequested:
-		_, err := r.Accept(ctx, publish.Request{Source: e.Source(), ID: e.ID(), Data: e.Data()})
-		return err
-	case events.TypePublishCancelRequested:
-		var c events.PublishCancelRequested
-		if err := events.DecodeData(e, &c); err != nil {
-			return bus.Reject("invalid data", err)
-		}
-		id, err := c.ID()
-		if err != nil {
-			return bus.Reject("names no publish", err)
-		}
-		_, _, err = r.Cancel(ctx, id, c.RequestSource, c.RequestID, c.Reason)
-		if errors.Is(err, publish.ErrTooLate) {
-			return nil // the publish says itself what became of it
-		}
-		return err
-	default:
-		return bus.Reject("no handler for this event type", nil)
-	}
-}
-
-func schemaFits(ctx context.Context, dsn string) error {
-	n, err := migrations.Pending(ctx, dsn)
+func (p *program) schemaFits(ctx context.Context) error {
+	n, err := migrations.Pending(ctx, p.cfg.DatabaseURL)
 	if err != nil {
 		return errors.New("the database does not answer")
 	}
 	if n > 0 {
 		return fmt.Errorf("%d migrations are not applied", n)
+	}
+	return nil
+}
+
+func (p *program) attached(context.Context) error {
+	if !p.bus.Attached() {
+		return errors.New("the consumer is not attached to the stream")
 	}
 	return nil
 }

@@ -27,8 +27,6 @@ type Config struct {
 	// Wrote is called after a commit that appended events, so that the relay
 	// need not wait for its poll.
 	Wrote func()
-	// Failpoint, if set, is called with the name of each crash window.
-	Failpoint func(name string)
 }
 
 // Store reads and writes publishes and lanes.
@@ -50,9 +48,6 @@ func NewStore(cfg Config) (*Store, error) {
 	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
 	if cfg.Wrote == nil {
 		cfg.Wrote = func() {}
-	}
-	if cfg.Failpoint == nil {
-		cfg.Failpoint = func(string) {}
 	}
 	s := &Store{cfg: cfg, pool: cfg.Pool}
 	var err error

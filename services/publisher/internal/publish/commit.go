@@ -140,8 +140,12 @@ func (t *turn) disarm(ctx context.Context, e *connectors.Error) {
 }
 
 // lost notes that the answer is not known. The account stays armed with this
-// publish until Find or the end of its window.
+// publish until Find or the end of its window. Where the answer that came was a
+// block, its scope rests besides: what Find proves absent waits for it.
 func (t *turn) lost(ctx context.Context, e *connectors.Error) {
+	if e.Scope != "" && e.Wait > 0 {
+		t.closeGate(ctx, e)
+	}
 	t.settle(ctx, func(p job.Publish) *job.Transition {
 		tr := &job.Transition{Publish: p, NextIn: t.timing.Look, HasNext: true, Steps: []job.Step{t.step("commit", "unknown", e.Call, e)}}
 		tr.Publish.State, tr.Publish.Failures = job.Unknown, 0

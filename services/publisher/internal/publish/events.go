@@ -2,9 +2,11 @@ package publish
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
@@ -90,12 +92,13 @@ func (t *turn) delayedData(reason string, until time.Time, detail string) events
 }
 
 // refreshEvent asks for new tokens of the account, from the version that did
-// not work. The id is the same for every publish that asks for the same: the
-// outbox keeps each row, the refresher acts on the version once.
+// not work. The id is the same for every publish, in every process, that asks
+// for the same: the outbox keeps each row, the stream takes it once.
 func (t *turn) refreshEvent(ctx context.Context) []event.Event {
 	parent, state := traceOf(ctx)
+	id := uuid.NewSHA1(t.l.account, fmt.Appendf(nil, "%s/%d", events.TypeTokenRefreshRequested, t.acct.TokenVersion))
 	e, err := events.New(events.Meta{
-		Source: Source, Subject: t.acct.ID, PartitionKey: t.acct.ID, Sequence: t.acct.TokenVersion,
+		ID: id.String(), Source: Source, Subject: t.acct.ID, PartitionKey: t.acct.ID, Sequence: t.acct.TokenVersion,
 		TraceParent: parent, TraceState: state, CorrelationID: t.p.ID.String(), CausationID: t.p.EventID,
 	}, events.TokenRefreshRequested{AccountID: t.acct.ID, Provider: t.p.Provider, TokenVersion: t.acct.TokenVersion, Reason: "the provider refused the token"})
 	if err != nil {

@@ -142,11 +142,7 @@ func (t *turn) park(ctx context.Context, reason string, wait time.Duration, deta
 func (t *turn) waitFor(ctx context.Context, e *connectors.Error) (time.Duration, string) {
 	switch e.Kind {
 	case connectors.KindWait:
-		wait := max(e.Wait, t.timing.Look)
-		if err := t.r.cfg.Gates.Close(ctx, limit.Gate{Scope: e.Scope, Key: t.gateKey(e.Scope), Reason: e.Reason, For: wait}); err != nil {
-			t.r.log.WarnContext(ctx, "close gate", "scope", e.Scope, "reason", e.Reason, "error", err)
-		}
-		return wait, e.Reason
+		return t.closeGate(ctx, e), e.Reason
 	case connectors.KindRefresh:
 		return t.refresh(ctx)
 	case connectors.KindReauthorize:
@@ -158,6 +154,15 @@ func (t *turn) waitFor(ctx context.Context, e *connectors.Error) (time.Duration,
 		}
 		return wait, ""
 	}
+}
+
+// closeGate stops what the error's scope covers, for as long as it says.
+func (t *turn) closeGate(ctx context.Context, e *connectors.Error) time.Duration {
+	wait := max(e.Wait, t.timing.Look)
+	if err := t.r.cfg.Gates.Close(ctx, limit.Gate{Scope: e.Scope, Key: t.gateKey(e.Scope), Reason: e.Reason, For: wait}); err != nil {
+		t.r.log.WarnContext(ctx, "close gate", "scope", e.Scope, "reason", e.Reason, "error", err)
+	}
+	return wait
 }
 
 // refresh reads the account again: a newer token goes on at once, else the
@@ -184,17 +189,18 @@ func (t *turn) gateKey(s connectors.Scope) string {
 	}
 }
 
-// delay tells of a wait when its reason is not the one that was told last, and
-// asks for a refresh where a token is what it waits for.
+// delay tells of a wait when its reason is not the one that was told last. Where
+// a token is what it waits for, it asks for a refresh, of each token once.
 func (t *turn) delay(ctx context.Context, tr *job.Transition, reason string, wait time.Duration, detail string) {
+	if reason == connectors.ReasonToken && !t.l.asked(t.acct.TokenVersion) {
+		tr.Events = append(tr.Events, t.refreshEvent(ctx)...)
+		t.asks = t.acct.TokenVersion
+	}
 	if reason == "" || reason == tr.Publish.DelayReason {
 		return
 	}
 	tr.Publish.DelayReason = reason
 	tr.Events = append(tr.Events, t.event(ctx, tr.Publish, t.delayedData(reason, time.Now().Add(wait), detail))...)
-	if reason == connectors.ReasonToken {
-		tr.Events = append(tr.Events, t.refreshEvent(ctx)...)
-	}
 }
 
 func (t *turn) problem(e *connectors.Error) []byte {

@@ -31,8 +31,9 @@ type lane struct {
 	gone    bool // lost or given back
 	timer   *time.Timer
 
-	acct   Account
-	acctAt time.Time // when acct was read; zero: never
+	acct      Account
+	acctAt    time.Time // when acct was read; zero: never
+	refreshes int64     // the token version of which a refresh was asked last
 }
 
 // item is a publish on its lane. While busy it belongs to its turn: nobody else
@@ -349,6 +350,20 @@ func (l *lane) current(ctx context.Context, maxAge time.Duration) (Account, erro
 	defer l.mu.Unlock()
 	l.acct, l.acctAt = acct, time.Now()
 	return acct, nil
+}
+
+// asked says whether a refresh of this token version, or a later one, was asked
+// for since the lane was taken.
+func (l *lane) asked(version int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return version <= l.refreshes
+}
+
+func (l *lane) hasAsked(version int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refreshes = max(l.refreshes, version)
 }
 
 // gated returns the gate that stops the publish longest, if any. The list is as
