@@ -93,7 +93,8 @@ func (t *turn) delayedData(reason string, until time.Time, detail string) events
 
 // refreshEvent asks for new tokens of the account, from the version that did
 // not work. The id is the same for every publish, in every process, that asks
-// for the same: the outbox keeps each row, the stream takes it once.
+// for the same, so that the stream drops what its duplicate window covers. What
+// comes after that reminds a refresher that never acted.
 func (t *turn) refreshEvent(ctx context.Context) []event.Event {
 	parent, state := traceOf(ctx)
 	id := uuid.NewSHA1(t.l.account, fmt.Appendf(nil, "%s/%d", events.TypeTokenRefreshRequested, t.acct.TokenVersion))
