@@ -1,0 +1,116 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"postbus.dev/deploy/testbed"
+)
+
+// TestMakeRun goes through the life of a data directory: made, ended by Ctrl-C,
+// killed, started again.
+func TestMakeRun(t *testing.T) {
+	t.Parallel()
+	dir, bin := filepath.Join(testbed.Dir(t), "data"), testbed.Dir(t)
+	first := start(t, dir, makeCommand(dir, bin, "run"))
+	p := first.place()
+	checkFirstPosts(t, first.out.String())
+	checkWaterfall(t, first.out.String())
+	published := first.await(`publish.requested +IMAGE +publish (\S+)`, time.Second)[1]
+	first.signal(syscall.SIGINT)
+	first.code(stopWait)
+	first.wantNothingLeft(p)
+
+	second := start(t, dir, childOf(bin, dir))
+	again := second.place()
+	if again.key != p.key {
+		t.Error("the second start has another API key")
+	}
+	if got := get(t, again, "/api/publishes/"+published); !strings.Contains(got, `"state":"completed"`) {
+		t.Errorf("an earlier publish: %s", got)
+	}
+	_ = second.cmd.Process.Kill()
+	second.code(stopWait)
+
+	third := start(t, dir, childOf(bin, dir, "POSTBUS_DEMO=once"))
+	if code := third.code(startWait); code != 0 {
+		t.Errorf("after a kill: exit code %d", code)
+	}
+	checkFirstPosts(t, third.out.String())
+	third.wantNothingLeft(again)
+}
+
+func makeCommand(dir, bin string, target string) *exec.Cmd {
+	cmd := exec.Command("make", target, "BIN="+bin)
+	cmd.Dir = root()
+	cmd.Env = environment(dir, "GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" "+goFlags))
+	return cmd
+}
+
+// childOf runs what make has built.
+func childOf(bin, dir string, env ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(bin, "postbus"))
+	cmd.Env = append(environment(dir), env...)
+	return cmd
+}
+
+// root is the top of the tree.
+func root() string { return filepath.Join("..", "..") }
+
+func checkFirstPosts(t *testing.T, out string) {
+	t.Helper()
+	for _, media := range []string{"IMAGE", "VIDEO", "CAROUSEL"} {
+		if !regexp.MustCompile(`(?m)^publish.completed +` + media + ` +https://www\.instagram\.com/(p|reel)/\S+$`).MatchString(out) {
+			t.Errorf("no publish.completed of the first %s", media)
+		}
+	}
+}
+
+func checkWaterfall(t *testing.T, out string) {
+	t.Helper()
+	_, fall, _ := strings.Cut(out, "\ntrace ")
+	if id, _, _ := strings.Cut(fall, ":"); !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(id) || strings.Contains(fall, "\ntrace ") {
+		t.Errorf("want one trace, got %q", id)
+	}
+	last := 0
+	for _, want := range []string{
+		`upstream +producer +send publish.requested`, `publisher +consumer +process publish.requested`,
+		`publisher +client +POST \S+/media 200`, `publisher +client +GET \S+ 200`, `publisher +client +POST \S+/media_publish 200`,
+		`publisher +producer +send publish.completed`,
+	} {
+		at := regexp.MustCompile(want).FindStringIndex(fall[last:])
+		if at == nil {
+			t.Fatalf("the waterfall lacks %s, or has it earlier", want)
+		}
+		last += at[1]
+	}
+}
+
+// get reads from the API with the printed key.
+func get(t *testing.T, p place, path string) string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.api+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+p.key)
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var body json.RawMessage
+	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
