@@ -135,6 +135,19 @@ func TestASecondPublishOfOneContainer(t *testing.T) {
 	})
 }
 
+func TestAnAnswerMayNameThePostBefore(t *testing.T) {
+	inBubble(t, instagram.Faithful(), func(b *bundle) {
+		b.fault(stage.Fault{Switch: "earlier_id", Skip: 1, Count: 1})
+		first, second, third := b.post("one"), b.post("two"), b.post("three")
+		if second != first || third == first {
+			t.Errorf("answers name %s, %s and %s", first, second, third)
+		}
+		if n := len(b.posts()); n != 3 {
+			t.Errorf("%d posts, want 3", n)
+		}
+	})
+}
+
 func TestACarouselIsOnePostOfItsChildren(t *testing.T) {
 	inBubble(t, instagram.Hostile(), func(b *bundle) {
 		one := b.create("image_url", "https://example.com/1.jpg", "is_carousel_item", "true", "alt_text", "one")

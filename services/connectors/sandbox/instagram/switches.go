@@ -70,6 +70,7 @@ func states() []stage.Switch {
 		{Name: "container_slow", Provider: Name, Calls: []string{CallCreate}, About: "the container is ready after the delay", Params: delay},
 		{Name: "status_only", Provider: Name, Calls: []string{CallContainer}, About: "status_code is empty, status tells it in words"},
 		{Name: "quota_full", Provider: Name, Calls: []string{CallLimit}, About: "content_publishing_limit says that the quota is used up"},
+		{Name: "earlier_id", Provider: Name, Calls: []string{CallPublish}, About: "the post is made, the answer names the account's post before it"},
 		{Name: "list_lag", Provider: Name, Calls: []string{CallPublish}, About: "the post comes into the lists after the delay", Params: delay},
 		{Name: "list_empty", Provider: Name, Calls: lists, About: "lists are empty"},
 		{Name: "fields_refused", Provider: Name, Calls: media, About: "error 100 on reads that ask for caption or media_product_type"},
