@@ -166,7 +166,7 @@ func (p *program) buildCycle(context.Context) (err error) {
 	p.onClose(p.store.Close)
 	p.runner, err = publish.New(publish.Config{
 		Store: p.store, Accounts: p.accounts, Directory: p.accounts, Gates: limit.NewGates(p.pool), Connectors: p.conns,
-		Slots: p.cfg.Slots, Poll: p.cfg.Poll, Grace: p.cfg.Grace, Failpoint: p.cfg.Failpoint,
+		Slots: p.cfg.Slots, Poll: p.cfg.Poll, Grace: p.cfg.Grace, Recheck: p.cfg.Recheck, Failpoint: p.cfg.Failpoint,
 		Logger: p.tel.Logger, Tracer: p.tel.Tracer, Meter: p.tel.Meter,
 		PokeOwner: func(owner uuid.UUID) { _ = p.bus.Poke(pokeSubject(owner), nil) }, // a poll finds what a lost poke misses
 	})
