@@ -48,7 +48,7 @@ func (a *accounts) Find(ctx context.Context, t publish.Target) (publish.Found, e
 	if t.AccountID != "" {
 		id, err := uuid.Parse(t.AccountID)
 		if err != nil {
-			return publish.Found{NotFound: true}, nil
+			return publish.Found{NotFound: true}, nil //nolint:nilerr // what is no id names no account
 		}
 		target = oauthaccount.Target{AccountID: id}
 	}

@@ -13,7 +13,9 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"postbus.dev/events"
+	"postbus.dev/services/internal/httpapi"
 	"postbus.dev/services/internal/limit"
+	"postbus.dev/services/internal/outbox"
 	"postbus.dev/services/internal/postgres"
 	"postbus.dev/services/internal/tenant"
 	"postbus.dev/services/publisher/internal/api"
@@ -59,6 +61,9 @@ func (r *resource) Accept(ctx context.Context, req api.Request) (api.Receipt, er
 			return err == nil && req.Reaches(owner)
 		},
 	})
+	if errors.Is(err, outbox.ErrUnsendable) {
+		return api.Receipt{}, httpapi.Invalid(events.Violation{Rule: "maxLength", Message: "is too large for an event"})
+	}
 	if err != nil {
 		return api.Receipt{}, err
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -71,6 +72,9 @@ func otherBody() *httpapi.Error {
 // notStored tells the caller how to find out: the write may have been committed
 // all the same.
 func notStored(r Request, err error) error {
+	if refused, ok := errors.AsType[*httpapi.Error](err); ok {
+		return refused // nothing was stored, and the error says why
+	}
 	e := &httpapi.Error{
 		Code: httpapi.CodeInternal, Err: err,
 		Message: "whether the request was stored is not known: repeat it with details.idempotencyKey, or look at details.publishId",

@@ -11,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
-	"postbus.dev/services/internal/outbox"
 	"postbus.dev/services/internal/postgres"
 )
 
@@ -27,6 +26,8 @@ type New struct {
 	// first, and the row ends as canceled.
 	Events   []event.Event
 	Canceled []event.Event
+
+	rows, canceledRows eventRows
 }
 
 // Taken is what storing came to.
@@ -46,7 +47,16 @@ type Taken struct {
 
 // Store inserts a publish, together with whatever else waits. A repeat changes
 // nothing and tells what stands.
-func (s *Store) Store(ctx context.Context, n *New) (Taken, error) { return s.intake.Do(ctx, n) }
+func (s *Store) Store(ctx context.Context, n *New) (Taken, error) {
+	own, err := *n, error(nil)
+	if own.rows, err = rowsOf(n.Events); err != nil {
+		return Taken{}, err
+	}
+	if own.canceledRows, err = rowsOf(n.Canceled); err != nil {
+		return Taken{}, err
+	}
+	return s.intake.Do(ctx, &own)
+}
 
 // sqlTakeLanes takes the lanes that are free and wanted; of the others it
 // lowers next_at, which tells their owners to look. A repeat touches no lane.
@@ -174,10 +184,7 @@ func (r intakeResult) taken(n *New, me uuid.UUID) Taken {
 
 func (s *Store) insert(ctx context.Context, ns []*New) (intakeResult, error) {
 	r := intakeResult{stored: make(map[uuid.UUID]inserted, len(ns)), lanes: map[uuid.UUID]laneTaken{}, known: map[uuid.UUID][]byte{}}
-	args, laneArgs, ids, err := s.insertArgs(ns)
-	if err != nil {
-		return r, err
-	}
+	args, laneArgs, ids := s.insertArgs(ns)
 	b := &pgx.Batch{}
 	b.Queue(sqlTakeLanes, laneArgs...).Query(r.scanLanes)
 	b.Queue(sqlInsert, args...).Query(r.scanStored)
@@ -228,7 +235,7 @@ func (r intakeResult) scanKnown(rows pgx.Rows) error {
 
 // newColumns collects the parameters of sqlInsert, one slice a column.
 type newColumns struct {
-	id, account, user                                     [][16]byte
+	id                                                    [][16]byte
 	accountOrNull, userOrNull                             []pgtype.UUID
 	source, event, provider, media, state, parent, tstate []pgtype.Text
 	request, requestSum, contentSum, failure              [][]byte
@@ -255,32 +262,29 @@ func (c *newColumns) add(n *New) {
 		c.laneOf, c.laneAccount = append(c.laneOf, p.ID), append(c.laneAccount, p.AccountID)
 		c.want, c.laneNext = append(c.want, n.Want), append(c.laneNext, stamp(p.NextAt))
 	}
-	for range n.Events {
+	for range n.rows.ids {
 		c.eventOf, c.eventState = append(c.eventOf, p.ID), append(c.eventState, string(p.State))
 	}
-	for range n.Canceled {
+	for range n.canceledRows.ids {
 		c.eventOf, c.eventState = append(c.eventOf, p.ID), append(c.eventState, string(Canceled))
 	}
 }
 
-func (s *Store) insertArgs(ns []*New) (args, laneArgs []any, ids [][16]byte, err error) {
+func (s *Store) insertArgs(ns []*New) (args, laneArgs []any, ids [][16]byte) {
 	c := &newColumns{}
-	var events []event.Event
+	var rows eventRows
 	for _, n := range ns {
 		c.add(n)
-		events = append(append(events, n.Events...), n.Canceled...)
-	}
-	eventIDs, streams, subjects, bodies, err := outbox.Rows(events)
-	if err != nil {
-		return nil, nil, nil, err
+		rows.add(n.rows)
+		rows.add(n.canceledRows)
 	}
 	args = []any{
 		c.id, c.source, c.event, c.accountOrNull, c.userOrNull, c.provider, c.media, c.request, c.requestSum, c.contentSum,
 		c.state, c.due, c.next, c.expires, c.scheduled, c.failure, c.parent, c.tstate,
-		s.cfg.Service, c.eventOf, c.eventState, eventIDs, streams, subjects, bodies,
+		s.cfg.Service, c.eventOf, c.eventState, rows.ids, rows.streams, rows.subjects, rows.bodies,
 	}
 	laneArgs = []any{c.laneOf, c.laneAccount, c.want, [16]byte(s.cfg.Owner), s.cfg.Lease.Microseconds(), c.laneNext}
-	return args, laneArgs, c.id, nil
+	return args, laneArgs, c.id
 }
 
 func idOrNull(id uuid.UUID) pgtype.UUID { return pgtype.UUID{Bytes: id, Valid: id != uuid.Nil} }

@@ -131,6 +131,13 @@ func TestOfACancelAndAnArmOneMoves(t *testing.T) {
 		if armed.Moved == canceled.Moved {
 			t.Fatalf("armed %v, canceled %v: want exactly one", armed.Moved, canceled.Moved)
 		}
+		want := Canceled
+		if armed.Moved {
+			want = Armed
+		}
+		if p, err := b.a.Get(t.Context(), taken.Publish.ID); err != nil || p.State != want || p.Version != 2 {
+			t.Fatalf("the row is %s in version %d, want %s in version 2 (%v)", p.State, p.Version, want, err)
+		}
 	}
 }
 

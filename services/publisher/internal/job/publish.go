@@ -140,6 +140,8 @@ type Transition struct {
 	Gates  GateKeys // with Arm: a closed gate of these refuses it
 	Steps  []Step
 	Events []event.Event
+
+	rows eventRows // Events as outbox rows
 }
 
 // GateKeys are the keys under which a gate could stop a publish.

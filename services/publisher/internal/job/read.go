@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ErrNotFound: there is no such publish.
+// ErrNotFound says that there is no such publish.
 var ErrNotFound = errors.New("publish not found")
 
 // Get reads one publish.

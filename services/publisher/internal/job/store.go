@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/metric"
 
+	"postbus.dev/services/internal/outbox"
 	"postbus.dev/services/internal/postgres"
 )
 
@@ -87,5 +89,30 @@ type Written struct {
 // Write moves one publish, together with whatever else waits. The error is
 // about this transition alone, or the database is away.
 func (s *Store) Write(ctx context.Context, t *Transition) (Written, error) {
-	return s.writes.Do(ctx, t)
+	own, err := *t, error(nil)
+	if own.rows, err = rowsOf(t.Events); err != nil {
+		return Written{}, err
+	}
+	return s.writes.Do(ctx, &own)
+}
+
+// eventRows are events as the outbox stores them. They are made before an
+// operation joins a group: an event that cannot be stored concerns nobody else.
+type eventRows struct {
+	ids               [][16]byte
+	streams, subjects []string
+	bodies            [][]byte
+}
+
+func rowsOf(evs []event.Event) (r eventRows, err error) {
+	if len(evs) == 0 {
+		return r, nil
+	}
+	r.ids, r.streams, r.subjects, r.bodies, err = outbox.Rows(evs)
+	return r, err
+}
+
+func (r *eventRows) add(more eventRows) {
+	r.ids, r.streams = append(r.ids, more.ids...), append(r.streams, more.streams...)
+	r.subjects, r.bodies = append(r.subjects, more.subjects...), append(r.bodies, more.bodies...)
 }

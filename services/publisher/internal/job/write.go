@@ -7,13 +7,11 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"postbus.dev/services/internal/limit"
-	"postbus.dev/services/internal/outbox"
 	"postbus.dev/services/internal/postgres"
 )
 
@@ -202,15 +200,11 @@ func (s *Store) move(ctx context.Context, ts []*Transition) (map[uuid.UUID]moved
 			accounts = append(accounts, t.Publish.AccountID)
 		}
 	}
-	args, err := s.moveArgs(ts)
-	if err != nil {
-		return nil, err
-	}
 	moved := make(map[uuid.UUID]movedRow, len(ts))
 	b := &pgx.Batch{}
 	b.Queue(lockLanes, accounts)
 	b.Queue(lockPublishes, ids)
-	b.Queue(sqlMove, args...).Query(func(rows pgx.Rows) error {
+	b.Queue(sqlMove, s.moveArgs(ts)...).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			var m movedRow
 			if err := rows.Scan((*[16]byte)(&m.id), &m.version, &m.next, &m.fresh, &m.armed, &m.sendBy, &m.quiet, &m.unconfirmed, &m.step, &m.ended); err != nil {
@@ -265,7 +259,7 @@ func (c *columns) add(t *Transition) {
 	for _, st := range t.Steps {
 		c.addStep(p.ID, st)
 	}
-	for range t.Events {
+	for range t.rows.ids {
 		c.eventOf = append(c.eventOf, p.ID)
 	}
 }
@@ -278,16 +272,12 @@ func (c *columns) addStep(of uuid.UUID, st Step) {
 	c.stepRequest, c.stepCode, c.stepText = append(c.stepRequest, clean(st.RequestID)), append(c.stepCode, clean(st.Code)), append(c.stepText, clean(st.Message))
 }
 
-func (s *Store) moveArgs(ts []*Transition) ([]any, error) {
+func (s *Store) moveArgs(ts []*Transition) []any {
 	c := &columns{}
-	var events []event.Event
+	var rows eventRows
 	for _, t := range ts {
 		c.add(t)
-		events = append(events, t.Events...)
-	}
-	ids, streams, subjects, bodies, err := outbox.Rows(events)
-	if err != nil {
-		return nil, err
+		rows.add(t.rows)
 	}
 	return []any{
 		c.id, c.account, c.version, c.fence, c.arm, c.free, c.release,
@@ -295,8 +285,8 @@ func (s *Store) moveArgs(ts []*Transition) ([]any, error) {
 		c.sendIn, c.settle, c.attempt, c.failures, c.looks, c.unconfirmed, c.delayReason, c.remoteID,
 		c.result, c.failure, c.gateProvider, c.gateClient, c.scheduled, [16]byte(s.cfg.Owner),
 		c.stepID, c.stepOf, c.stepAttempt, c.stepName, c.stepCall, c.stepOutcome, c.stepRequest, c.stepCode, c.stepStatus, c.stepText, c.stepMS,
-		c.eventOf, ids, streams, subjects, bodies, s.cfg.Service, c.hold,
-	}, nil
+		c.eventOf, rows.ids, rows.streams, rows.subjects, rows.bodies, s.cfg.Service, c.hold,
+	}
 }
 
 func stamp(t time.Time) pgtype.Timestamptz {

@@ -256,7 +256,7 @@ func summary(vs []connectors.Violation) string {
 	return b.String()
 }
 
-// ErrTooLate: the publish is armed or ended; it cannot be canceled any more.
+// ErrTooLate says that the publish is armed or ended: it cannot be canceled any more.
 var ErrTooLate = errors.New("too late to cancel")
 
 // Cancel stops a publish that is not armed. One that is not known yet gets a

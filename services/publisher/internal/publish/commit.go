@@ -179,7 +179,7 @@ func (t *turn) settle(ctx context.Context, build func(job.Publish) *job.Transiti
 			continue // the row moved in between: built again on what stands now
 		}
 		if !postgres.IsUnavailable(err) && !postgres.IsAmbiguous(err) {
-			t.refused(ctx, attempt, build, err)
+			t.refused(ctx, build, err)
 			return
 		}
 		select {

@@ -117,7 +117,7 @@ func (t *turn) watch(tr *job.Transition) {
 
 // refused handles a row that the database does not take. The one expected case:
 // the remote post belongs to another publish already.
-func (t *turn) refused(ctx context.Context, attempt int, build func(job.Publish) *job.Transition, err error) {
+func (t *turn) refused(ctx context.Context, build func(job.Publish) *job.Transition, err error) {
 	want := build(t.p)
 	if !job.IsRemoteTaken(err) || want.Publish.RemoteID == "" {
 		t.stumble(ctx, err)

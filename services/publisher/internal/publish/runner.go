@@ -34,7 +34,7 @@ type Account struct {
 	Status string // active, reauth_required, disconnecting, disconnected
 }
 
-// ErrNoAccount: the account does not exist any more.
+// ErrNoAccount says that the account does not exist any more.
 var ErrNoAccount = errors.New("account does not exist")
 
 // Accounts reads accounts with their tokens.

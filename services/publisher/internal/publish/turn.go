@@ -2,7 +2,6 @@ package publish
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -273,7 +272,7 @@ func keep(cp connectors.Checkpoint, old []byte) []byte {
 func PostOf(publishID string, r events.PublishRequested) connectors.Post {
 	p := connectors.Post{
 		PublishID: publishID, MediaType: connectors.MediaType(r.MediaType), MediaURL: r.MediaURL, Caption: r.Caption, Title: r.Title,
-		AltText: r.AltText, CoverURL: r.CoverURL, LocationID: r.LocationID, LinkURL: r.LinkURL, Options: json.RawMessage(r.Options),
+		AltText: r.AltText, CoverURL: r.CoverURL, LocationID: r.LocationID, LinkURL: r.LinkURL, Options: r.Options,
 	}
 	for _, c := range r.Children {
 		p.Children = append(p.Children, connectors.Child{MediaType: connectors.MediaType(c.MediaType), MediaURL: c.MediaURL, AltText: c.AltText})
