@@ -112,7 +112,7 @@ SELECT * FROM stored`
 const sqlKnown = `SELECT id, request_sha256 FROM publishes WHERE id = ANY($1::uuid[])`
 
 func (s *Store) flushIntake(ctx context.Context, all []*New) ([]Taken, error) {
-	first := make(map[uuid.UUID]int, len(all)) // a repeat within the group waits for nothing: the first stands for it
+	first := make(map[uuid.UUID]int, len(all)) // a repeat within the group waits for nothing: one row is stored for both
 	ns := make([]*New, 0, len(all))
 	for i, n := range all {
 		if _, ok := first[n.Publish.ID]; !ok {
@@ -132,7 +132,7 @@ func (s *Store) flushIntake(ctx context.Context, all []*New) ([]Taken, error) {
 	out := make([]Taken, len(all))
 	for i, n := range all {
 		if f := first[n.Publish.ID]; f != i {
-			out[i] = Taken{Same: bytes.Equal(n.Publish.RequestSum, all[f].Publish.RequestSum)}
+			out[i] = Taken{Same: bytes.Equal(n.Publish.RequestSum, r.known[n.Publish.ID])} // that of the row: the first may be a repeat too
 			continue
 		}
 		out[i] = r.taken(n, s.cfg.Owner)

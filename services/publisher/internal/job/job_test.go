@@ -50,6 +50,24 @@ func TestRepeatsThatWaitTogetherStoreOneRow(t *testing.T) {
 	}
 }
 
+func TestRepeatsThatWaitTogetherAreHeldAgainstTheStoredRow(t *testing.T) {
+	b := setup(t)
+	n := b.request()
+	b.stored(b.a, n)
+	other := *n
+	other.Publish.RequestSum = make([]byte, 32)
+	other.Publish.RequestSum[0] = 1
+	taken, err := b.a.flushIntake(t.Context(), []*New{&other, n, &other})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, same := range []bool{false, true, false} {
+		if taken[i].Stored || taken[i].Same != same {
+			t.Errorf("repeat %d: %+v, want same %v", i, taken[i], same)
+		}
+	}
+}
+
 func TestTheRowThatTheDatabaseRefusesFailsAlone(t *testing.T) {
 	b := setup(t)
 	var wg sync.WaitGroup
