@@ -14,12 +14,14 @@ import (
 
 // publishRow is what a check reads of a publish.
 type publishRow struct {
-	ID, State, Caption string
-	Attempt            int
+	ID, State string
+	Name      string // the caption, or of a story the URL
+	Attempt   int
 }
 
 // Check states what must hold once all publishes have come to rest; n is how
-// many there must be. Captions must be unique: they tell the posts apart.
+// many there must be. Captions must be unique, and URLs of stories, which have no
+// caption: they tell the posts apart.
 func (w *World) Check(n int) {
 	w.T.Helper()
 	rows := w.publishes()
@@ -35,7 +37,7 @@ func (w *World) Check(n int) {
 
 func (w *World) publishes() []publishRow {
 	w.T.Helper()
-	rows, err := w.Pool.Query(context.Background(), `SELECT id::text, state, coalesce(convert_from(request, 'UTF8')::jsonb->>'caption', ''), attempt FROM publishes`)
+	rows, err := w.Pool.Query(context.Background(), `SELECT id::text, state, attempt, request FROM publishes`)
 	if err != nil {
 		w.T.Fatal(err)
 	}
@@ -43,12 +45,26 @@ func (w *World) publishes() []publishRow {
 	var out []publishRow
 	for rows.Next() {
 		var r publishRow
-		if err := rows.Scan(&r.ID, &r.State, &r.Caption, &r.Attempt); err != nil {
+		var request []byte
+		if err := rows.Scan(&r.ID, &r.State, &r.Attempt, &request); err != nil {
 			w.T.Fatal(err)
 		}
+		r.Name = nameOf(request)
 		out = append(out, r)
 	}
 	return out
+}
+
+// nameOf is what tells a request's post apart; "" where it cannot be read.
+func nameOf(request []byte) string {
+	p, err := events.ReadPublishRequested(request)
+	switch {
+	case err != nil:
+		return ""
+	case p.MediaType == events.MediaStory:
+		return p.MediaURL
+	}
+	return p.Caption
 }
 
 // awaitDrained waits until the relay has sent everything.
@@ -101,10 +117,14 @@ func (w *World) checkPosts(rows []publishRow) {
 	w.T.Helper()
 	posts := map[string]int{}
 	for _, p := range w.Sandbox.Posts(stage.PostFilter{}) {
+		if p.MediaType == events.MediaStory {
+			posts[p.Media[0]]++
+			continue
+		}
 		posts[p.Text]++
 	}
 	for _, r := range rows {
-		got := posts[r.Caption]
+		got := posts[r.Name]
 		ok := got <= 1
 		switch r.State {
 		case "completed":
@@ -113,7 +133,7 @@ func (w *World) checkPosts(rows []publishRow) {
 			ok = got == 0
 		}
 		if !ok {
-			w.T.Errorf("publish %s (%q) is %s after %d attempts and the provider has %d posts of it", r.ID, r.Caption, r.State, r.Attempt, got)
+			w.T.Errorf("publish %s (%q) is %s after %d attempts and the provider has %d posts of it", r.ID, r.Name, r.State, r.Attempt, got)
 		}
 	}
 }

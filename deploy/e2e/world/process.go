@@ -23,6 +23,7 @@ type spec struct {
 	TimeFactor float64       `json:"timeFactor"`
 	Lease      time.Duration `json:"lease"`
 	Poll       time.Duration `json:"poll"`
+	Recheck    time.Duration `json:"recheck"`
 	Slots      int           `json:"slots"`
 	// Die names the failpoint at which the process kills itself, at its Nth hit.
 	Die string `json:"die"`
@@ -54,7 +55,7 @@ func runPublisher(raw string) error {
 	if err != nil {
 		return err
 	}
-	cfg.TimeFactor, cfg.Lease, cfg.Poll, cfg.Slots = s.TimeFactor, s.Lease, s.Poll, s.Slots
+	cfg.TimeFactor, cfg.Lease, cfg.Poll, cfg.Slots, cfg.Recheck = s.TimeFactor, s.Lease, s.Poll, s.Slots, s.Recheck
 	cfg.Failpoint = s.failpoint()
 	cfg.Grace = 10 * time.Second
 	cfg.Listening = func(addr string) { fmt.Println("listening " + addr) }
@@ -98,6 +99,7 @@ type ProcessConfig struct {
 	Nth       int           // at which hit; 1
 	Lease     time.Duration // 3 s
 	Poll      time.Duration // 50 ms
+	Recheck   time.Duration // as in production
 	Slots     int
 	Env       []string
 }
@@ -116,7 +118,7 @@ type Process struct {
 // Publisher starts a publisher process, and ends it with the test.
 func (w *World) Publisher(c ProcessConfig) *Process {
 	w.T.Helper()
-	s := spec{TimeFactor: w.Config.Factor, Lease: c.Lease, Poll: c.Poll, Slots: c.Slots, Die: c.Die, Stop: c.Stop, Nth: c.Nth}
+	s := spec{TimeFactor: w.Config.Factor, Lease: c.Lease, Poll: c.Poll, Slots: c.Slots, Recheck: c.Recheck, Die: c.Die, Stop: c.Stop, Nth: c.Nth}
 	if s.Lease == 0 {
 		s.Lease = 3 * time.Second
 	}

@@ -1,0 +1,96 @@
+package world
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+
+	"postbus.dev/services/account"
+	"postbus.dev/services/connectors"
+	"postbus.dev/services/connectors/sandbox/stage"
+)
+
+// Exec changes the database, as an operator would.
+func (w *World) Exec(sql string, args ...any) {
+	w.T.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if _, err := w.Pool.Exec(ctx, sql, args...); err != nil {
+		w.T.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// SetStatus gives account i another status.
+func (w *World) SetStatus(i int, status string) {
+	w.T.Helper()
+	w.Exec(`UPDATE oauth_accounts SET status = $2, version = version + 1 WHERE id = $1`, w.Accounts[i], status)
+}
+
+// NewToken gives account i a token that works, as a refresh or a reconnect
+// does.
+func (w *World) NewToken(i int) {
+	w.T.Helper()
+	p := w.Provider[i]
+	token, err := w.Sandbox.IssueToken(stage.TokenFilter{Provider: p.Provider, Account: p.ID}, 60*24*time.Hour)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	w.seedAs("demo", "api-key", account.SeedAccount{
+		Provider: p.Provider, ProviderAccountID: p.ID, Username: p.Username, AccessToken: connectors.NewSecret(token),
+	})
+}
+
+// User adds a user with an account of its own, and returns that account's id.
+func (w *World) User(externalID string) string {
+	w.T.Helper()
+	made, err := w.Sandbox.AddAccounts(stage.Account{Provider: "instagram", Username: externalID, QuotaTotal: -1}, 0)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	return w.seedAs(externalID, "api-key-"+externalID, account.SeedAccount{
+		Provider: made[0].Provider, ProviderAccountID: made[0].ID, Username: externalID, AccessToken: connectors.NewSecret(made[0].Token),
+	})
+}
+
+func (w *World) seedAs(user, keyFile string, a account.SeedAccount) string {
+	w.T.Helper()
+	seeded, err := account.Ensure(context.Background(), account.Seed{
+		DatabaseURL: w.DSN, KeysetPath: w.Keyset(), KeyPath: filepath.Join(w.Dir, keyFile), ExternalID: user, Accounts: []account.SeedAccount{a},
+	})
+	if err != nil {
+		w.T.Fatalf("seed account: %v", err)
+	}
+	return seeded.AccountIDs[0]
+}
+
+// Pause closes a gate for account i until Resume, as the README says.
+func (w *World) Pause(i int) {
+	w.T.Helper()
+	w.Exec(`INSERT INTO gates (scope, key, reason, until) VALUES ('account', $1, 'paused', 'infinity')`, w.Accounts[i])
+}
+
+// Resume opens it.
+func (w *World) Resume(i int) {
+	w.T.Helper()
+	w.Exec(`DELETE FROM gates WHERE scope = 'account' AND key = $1 AND reason = 'paused'`, w.Accounts[i])
+}
+
+// Fault switches a fault on for account i alone.
+func (w *World) Fault(i int, f stage.Fault) stage.Fault {
+	w.T.Helper()
+	f.Provider, f.Account = w.Provider[i].Provider, w.Provider[i].ID
+	set, err := w.Sandbox.SetFault(f)
+	if err != nil {
+		w.T.Fatalf("set fault %s: %v", f.Switch, err)
+	}
+	return set
+}
+
+// Hits tells how often each fault has hit and how many calls it holds now.
+func (w *World) Hits() map[int64]stage.Fault {
+	out := map[int64]stage.Fault{}
+	for _, f := range w.Sandbox.Faults() {
+		out[f.ID] = f
+	}
+	return out
+}
