@@ -237,7 +237,7 @@ func TestAReleasedLaneKeepsTheTimeOfWhatIsLeft(t *testing.T) {
 	taken := b.stored(b.a, done)
 	b.stored(b.b, later)
 	w := b.write(b.a, arm(taken.Publish, taken.Fence))
-	end := &Transition{Publish: w.Publish, Lane: Free, Release: true, Fence: taken.Fence}
+	end := &Transition{Publish: w.Publish, Lane: Free, Release: taken.Fence, Fence: taken.Fence}
 	end.Publish.State, end.Publish.Result = Completed, []byte(`{}`)
 	if !b.write(b.a, end).Moved {
 		t.Fatal("did not end")

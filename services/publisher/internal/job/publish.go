@@ -129,7 +129,10 @@ type Transition struct {
 	Publish Publish // as it shall be; Version, and Armed, SendBy, QuietAt, StepAt, EndedAt are the store's to set
 	Fence   int64   // of the lane that is held; 0 for an answer and for a person's decision
 	Lane    LaneMove
-	Release bool // give the lane back: nothing of this account is left in this process
+	// Release, if not 0, is the fence under which the lane is given back: nothing
+	// of this account is left in this process. A lane that somebody else holds by
+	// now stays his.
+	Release int64
 
 	NextIn  time.Duration // with HasNext: Publish.NextAt = now + NextIn by the database clock
 	HasNext bool          // NextIn counts

@@ -64,7 +64,7 @@ type Evidence struct {
 	Quiet           bool     // quiet_at has passed
 	Spent           bool     // the window after it has passed too
 	OwnedRemoteIDs  []string // of this account's other publishes, armed since shortly before this attempt
-	TwinUnconfirmed bool     // another publish with the same content is unconfirmed
+	TwinUnconfirmed bool     // another publish with the same content is unconfirmed, or at the provider now
 }
 
 // Evidence reads it; window counts from quiet_at.
@@ -74,6 +74,7 @@ func (s *Store) Evidence(ctx context.Context, p Publish, window time.Duration) (
 		ARRAY(SELECT o.remote_id FROM publishes o WHERE o.provider = p.provider AND o.account_id = p.account_id AND o.remote_id IS NOT NULL AND o.id <> p.id
 			AND o.armed_at >= p.armed_at - interval '2 days'),
 		EXISTS (SELECT 1 FROM publishes o WHERE o.account_id = p.account_id AND o.content_sha256 = p.content_sha256 AND o.state = 'unconfirmed' AND o.id <> p.id)
+			OR EXISTS (SELECT 1 FROM publishes o WHERE o.account_id = p.account_id AND o.content_sha256 = p.content_sha256 AND o.state IN ('armed', 'unknown') AND o.id <> p.id)
 		FROM publishes p WHERE p.id = $1`, [16]byte(p.ID), window.Microseconds()).
 		Scan(&e.Quiet, &e.Spent, &e.OwnedRemoteIDs, &e.TwinUnconfirmed)
 	if err != nil {

@@ -29,7 +29,7 @@ var ungated = limit.Ungated("u.gate_provider", "u.gate_client", "u.account_id::t
 // move does not either.
 var sqlMove = `
 WITH u AS (
-  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::boolean[], $6::boolean[], $7::boolean[],
+  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::boolean[], $6::boolean[], $7::bigint[],
     $8::text[], $9::bytea[], $10::timestamptz[], $11::timestamptz[], $12::bigint[], $13::timestamptz[], $14::bigint[],
     $15::bigint[], $16::bigint[], $17::integer[], $18::integer[], $19::integer[], $20::boolean[], $21::text[], $22::text[],
     $23::bytea[], $24::bytea[], $25::text[], $26::text[], $27::boolean[], $46::boolean[])
@@ -47,13 +47,13 @@ WITH u AS (
 ), lanes AS (
   UPDATE account_lanes l SET
     armed = CASE WHEN may.arm OR may.hold THEN may.id WHEN may.free AND l.armed = may.id THEN NULL ELSE l.armed END,
-    owner = CASE WHEN may.release THEN NULL ELSE l.owner END,
-    until = CASE WHEN may.release THEN NULL ELSE l.until END,
-    next_at = CASE WHEN may.release THEN (
+    owner = CASE WHEN may.release = l.fence AND l.owner = $28 THEN NULL ELSE l.owner END,
+    until = CASE WHEN may.release = l.fence AND l.owner = $28 THEN NULL ELSE l.until END,
+    next_at = CASE WHEN may.release = l.fence AND l.owner = $28 THEN (
         SELECT min(p.next_at) FROM publishes p WHERE p.account_id = l.account_id AND p.next_at IS NOT NULL AND p.id <> may.id)
       ELSE l.next_at END
   FROM may
-  WHERE l.account_id = may.account_id AND (may.arm OR may.hold OR may.free OR may.release)
+  WHERE l.account_id = may.account_id AND (may.arm OR may.hold OR may.free OR may.release > 0)
     AND (NOT may.arm OR l.armed IS NULL) AND (NOT may.hold OR l.armed IS NULL OR l.armed = may.id)
   RETURNING may.id
 ), moved AS (
@@ -122,7 +122,7 @@ func rounds(ts []*Transition) [][]int {
 	ids, lanes := map[uuid.UUID]int{}, map[uuid.UUID]int{}
 	for i, t := range ts {
 		n := ids[t.Publish.ID]
-		if t.Lane != Keep || t.Release {
+		if t.Lane != Keep || t.Release != 0 {
 			n = max(n, lanes[t.Publish.AccountID])
 			lanes[t.Publish.AccountID] = n + 1
 		}
@@ -177,7 +177,7 @@ func (s *Store) readBack(ctx context.Context, t *Transition) (Written, error) {
 	if !same {
 		return Written{}, nil
 	}
-	if t.Fence != 0 && !t.Release {
+	if t.Fence != 0 && t.Release == 0 {
 		held, err := s.holds(ctx, t.Publish.AccountID, t.Fence)
 		if err != nil || !held {
 			return Written{}, err
@@ -224,8 +224,8 @@ func (s *Store) move(ctx context.Context, ts []*Transition) (map[uuid.UUID]moved
 // columns collects the parameters of sqlMove, one slice a column.
 type columns struct {
 	id, account                                                      [][16]byte
-	version, fence                                                   []int64
-	arm, hold, free, release, unconfirmed, scheduled                 []bool
+	version, fence, release                                          []int64
+	arm, hold, free, unconfirmed, scheduled                          []bool
 	state                                                            []string
 	checkpoint                                                       [][]byte
 	dueAt, nextAt, freshUntil                                        []pgtype.Timestamptz

@@ -168,6 +168,7 @@ func (t *turn) forget(ctx context.Context) {
 // process lives. One that comes later is kept in the attempt log and alarms.
 func (t *turn) settle(ctx context.Context, build func(job.Publish) *job.Transition) {
 	attempt := t.p.Attempt
+	ctx = context.WithoutCancel(ctx) // a lost lane does not take back what is known
 	t.r.cfg.Failpoint("publish.before_finish")
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		done, err := t.settleOnce(ctx, attempt, build)
@@ -193,9 +194,14 @@ func (t *turn) settle(ctx context.Context, build func(job.Publish) *job.Transiti
 
 func (t *turn) settleOnce(ctx context.Context, attempt int, build func(job.Publish) *job.Transition) (done bool, err error) {
 	tr := build(t.p)
-	tr.Release = tr.Publish.State.Ended() && t.l.last(t.it)
+	if t.fault != nil {
+		return false, t.fault
+	}
+	if tr.Publish.State.Ended() && t.l.last(t.it) {
+		tr.Release = t.l.fence
+	}
 	w, err := t.r.store.Write(ctx, tr)
-	if tr.Release && (err != nil || !w.Moved) {
+	if tr.Release != 0 && (err != nil || !w.Moved) {
 		defer t.l.giveBack()
 	}
 	if err != nil {

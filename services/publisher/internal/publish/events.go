@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -36,21 +37,34 @@ func tell(ctx context.Context, p job.Publish, version int64, d events.Data) (eve
 	}, d)
 }
 
-// event makes the event of a transition. An event that cannot be made is a fault
-// of this code: the publish goes on, the log says so.
+// event makes the event of a transition. One that cannot be made is a fault of
+// this code; it is kept in t.fault, and the transition is not written without it.
 func (t *turn) event(ctx context.Context, p job.Publish, d events.Data) []event.Event {
 	e, err := tell(ctx, p, p.Version+1, d)
 	if err != nil {
-		t.r.log.ErrorContext(ctx, "make event", "type", d.EventType(), "publish", p.ID, "error", err)
+		t.fault = fmt.Errorf("make %s: %w", d.EventType(), err)
 		return nil
 	}
 	return []event.Event{e}
 }
 
+// maxMetadata bounds what a connector may tell about a post: it has to fit into
+// an event.
+const maxMetadata = 64 << 10
+
+// tellable is metadata that an event can carry, or nil.
+func tellable(metadata json.RawMessage) json.RawMessage {
+	var object map[string]json.RawMessage
+	if len(metadata) > maxMetadata || json.Unmarshal(metadata, &object) != nil {
+		return nil
+	}
+	return metadata
+}
+
 func (t *turn) completedData(p job.Publish, post *connectors.RemotePost) events.Data {
 	return events.PublishCompleted{
 		PublishRef: refOf(p), MediaType: p.MediaType, PostID: orNull(firstOf(post.ID, p.RemoteID)), Permalink: orNull(post.URL),
-		Caption: post.Caption, PublishedAt: post.Timestamp, Attempts: p.Attempt, Metadata: post.Metadata,
+		Caption: post.Caption, PublishedAt: post.Timestamp, Attempts: p.Attempt, Metadata: tellable(post.Metadata),
 		Timings: events.Timings{AcceptedAt: p.AcceptedAt, DueAt: p.DueAt, ArmedAt: p.ArmedAt, CompletedAt: time.Now().UTC()},
 	}
 }

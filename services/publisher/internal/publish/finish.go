@@ -3,6 +3,7 @@ package publish
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -34,14 +35,14 @@ type Problem struct {
 
 // complete ends a publish that is live. It counts from anybody: it is a proof.
 func (t *turn) complete(ctx context.Context, post *connectors.RemotePost, cp []byte, steps []job.Step) {
-	result := Result{PostID: orNull(post.ID), Permalink: orNull(post.URL), Caption: post.Caption, Metadata: post.Metadata}
+	result := Result{PostID: orNull(post.ID), Permalink: orNull(post.URL), Caption: post.Caption, Metadata: tellable(post.Metadata)}
 	if !post.Timestamp.IsZero() {
 		result.Timestamp = &post.Timestamp
 	}
 	body, err := json.Marshal(result)
-	if err != nil { // the connector's metadata is no JSON: the post is live all the same
-		result.Metadata = nil
-		body, _ = json.Marshal(result)
+	if err != nil {
+		t.stumble(ctx, fmt.Errorf("describe post: %w", err))
+		return
 	}
 	t.settle(ctx, func(p job.Publish) *job.Transition {
 		tr := &job.Transition{Publish: p, Lane: job.Free, Steps: steps}
@@ -71,8 +72,10 @@ func (t *turn) fail(ctx context.Context, e *connectors.Error, step string) {
 		t.settle(ctx, build)
 	} else {
 		tr := build(t.p)
-		tr.Release = t.l.last(t.it)
-		if !t.write(ctx, tr) && tr.Release {
+		if t.l.last(t.it) {
+			tr.Release = t.l.fence
+		}
+		if !t.write(ctx, tr) && tr.Release != 0 {
 			t.l.giveBack()
 		}
 	}

@@ -165,6 +165,9 @@ func (r *Runner) Poke() {
 	}
 }
 
+// claimLimit is how many lanes are claimed by one statement.
+const claimLimit = 500
+
 // look claims due lanes and loads what was brought to held ones.
 func (r *Runner) look(ctx context.Context) {
 	t := time.NewTicker(r.cfg.Poll)
@@ -190,7 +193,7 @@ func (r *Runner) lookOnce(ctx context.Context) error {
 	}
 	r.gates.Store(&gates)
 	room := (r.cfg.Held - int(r.held.Load())) / 2
-	lanes, err := r.store.Claim(ctx, min(max(room, 0), 500))
+	lanes, err := r.store.Claim(ctx, min(max(room, 0), claimLimit))
 	if err != nil {
 		return err
 	}
@@ -199,6 +202,9 @@ func (r *Runner) lookOnce(ctx context.Context) error {
 	}
 	for _, l := range lanes {
 		r.take(l)
+	}
+	if len(lanes) >= claimLimit {
+		r.Poke() // there may be more
 	}
 	return nil
 }

@@ -33,6 +33,7 @@ type turn struct {
 	post   connectors.Post
 	acct   Account
 	span   trace.Span
+	fault  error // of our own code: what was about to be written is not fit to be
 }
 
 // run dispatches over the stored state. A step never calls the next one, with
@@ -175,6 +176,10 @@ func (t *turn) withoutAccount(ctx context.Context, why string) bool {
 // write moves the publish. False: it did not move, and the turn ends.
 func (t *turn) write(ctx context.Context, tr *job.Transition) bool {
 	tr.Fence = t.l.fence
+	if t.fault != nil {
+		t.stumble(ctx, t.fault)
+		return false
+	}
 	w, err := t.r.store.Write(ctx, tr)
 	if err != nil {
 		t.stumble(ctx, err)
