@@ -8,10 +8,13 @@ log=$out.log
 command -v go >/dev/null || { echo "postbus: needs Go 1.26, which is not in PATH: https://go.dev/dl" >&2; exit 1; }
 mkdir -p "$(dirname "$out")" || exit 1
 
-# -v prints a package as soon as it is compiled.
-go build -v -o "$out" ./deploy/local >"$log" 2>&1 &
+# -v prints a package as soon as it is compiled. The build is a process group of
+# its own (-m), so that a Ctrl-C ends its compilers too.
+set -m
+go build -v -o "$out" ./deploy/local >"$log" 2>&1 </dev/null &
 build=$!
-trap 'kill -INT $build 2>/dev/null; wait $build; exit 130' INT TERM
+set +m
+trap 'kill -INT -- -$build 2>/dev/null; wait $build; exit 130' INT TERM
 
 progress() {
   local text="postbus: building"

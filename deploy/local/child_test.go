@@ -145,7 +145,7 @@ func (c *child) wantNothingLeft(p place) {
 	c.t.Helper()
 	deadline := time.Now().Add(stopWait)
 	for {
-		left := append(c.processes(p.socket), taken(c.t, p)...)
+		left := append(c.processes(filepath.Dir(p.socket)), taken(c.t, p)...)
 		if len(left) == 0 {
 			return
 		}
@@ -157,9 +157,9 @@ func (c *child) wantNothingLeft(p place) {
 	}
 }
 
-// processes are those of the group, and those that work in the data directory
-// or name it or the directory of the socket.
-func (c *child) processes(socket string) (found []string) {
+// processes are those of the group, and those that work in or name the data
+// directory or one of the others.
+func (c *child) processes(others ...string) (found []string) {
 	if err := syscall.Kill(-c.cmd.Process.Pid, 0); !errors.Is(err, syscall.ESRCH) {
 		found = append(found, "process group "+strconv.Itoa(c.cmd.Process.Pid))
 	}
@@ -167,9 +167,11 @@ func (c *child) processes(socket string) (found []string) {
 	for _, proc := range all {
 		args, _ := os.ReadFile(filepath.Join(proc, "cmdline"))
 		cwd, _ := os.Readlink(filepath.Join(proc, "cwd"))
-		line := strings.ReplaceAll(string(args), "\x00", " ")
-		if strings.HasPrefix(cwd, c.dir) || strings.Contains(line, c.dir) || strings.Contains(line, filepath.Dir(socket)) {
-			found = append(found, filepath.Base(proc)+": "+line)
+		line := cwd + " " + strings.ReplaceAll(string(args), "\x00", " ")
+		for _, dir := range append(others, c.dir) {
+			if strings.Contains(line, dir+"/") || strings.Contains(line, dir+" ") {
+				found = append(found, filepath.Base(proc)+": "+line)
+			}
 		}
 	}
 	return found

@@ -18,7 +18,7 @@ import (
 
 // restWait is how long the waterfall waits for the spans that end just after
 // the event is out.
-const restWait = 5 * time.Second
+const restWait = 2 * time.Second
 
 // waterfall prints one trace, once its last span has ended.
 func (s *system) waterfall(ctx context.Context, traceID string) {
@@ -123,7 +123,7 @@ func (l line) bar(begin time.Time, total time.Duration) string {
 func (l line) took() string {
 	text := fmt.Sprintf("%7.1f ms", float64(l.span.EndTime().Sub(l.span.StartTime()).Microseconds())/1000)
 	if l.span.Status().Code == codes.Error {
-		text += "  error: " + cmp.Or(l.span.Status().Description, "see the status")
+		text = strings.TrimSuffix(text+"  error: "+l.span.Status().Description, ": ")
 	}
 	return text
 }
