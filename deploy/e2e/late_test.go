@@ -20,6 +20,11 @@ func TestACallThatTheProviderCarriesOutLateIsWaitedFor(t *testing.T) {
 	w.Request("one", world.Image(w.Accounts[0], "late"))
 	w.Publisher(world.ProcessConfig{})
 	w.AwaitEnd(90*time.Second, 1)
+	w.Eventually(30*time.Second, "the provider has carried the call out", func() bool {
+		f := w.Sandbox.Faults()
+		return len(f) == 1 && f[0].Hits == 1 && f[0].Waiting == 0
+	})
+	time.Sleep(time.Second) // what the provider does with a call that it took takes 2 s, scaled
 	w.Check(1)
 	if s := w.States(); s["completed"] != 1 {
 		t.Errorf("states: %v", s)

@@ -50,8 +50,8 @@ func mutations() []mutation {
 		},
 		{
 			name: "no dedup of requests", file: cycle + "/accept.go",
-			old: "ID: events.PublishID(req.Source, req.ID)", new: "ID: uuid.New()",
-			pkg: e2e, test: "TestARequestSentAgain",
+			old: "ID: events.PublishID(req.Source, req.ID), EventSource", new: "ID: uuid.New(), EventSource",
+			pkg: e2e, test: "TestARequestThatComesAgain",
 		},
 		{
 			name: "commit without writing armed", file: cycle + "/commit.go",

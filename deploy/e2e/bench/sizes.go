@@ -1,0 +1,27 @@
+package bench
+
+import "time"
+
+// sizes is how much one round measures.
+type sizes struct {
+	accounts  int           // of the one-call provider
+	publishes int           // in the stream before the publisher may take the first
+	commits   time.Duration // for each number of clients
+	calls     time.Duration // for each way to call
+	rate      int           // requests a second of the latency measurement
+	latency   time.Duration // for how long
+	events    int           // in the outbox before the relay may see the first
+	instagram int           // whole Instagram posts
+	igUsers   int           // over so many accounts
+}
+
+var (
+	full = sizes{
+		accounts: 10_000, publishes: 20_000, commits: 2 * time.Second, calls: 3 * time.Second,
+		rate: 30, latency: 15 * time.Second, events: 50_000, instagram: 3_000, igUsers: 1_000,
+	}
+	short = sizes{
+		accounts: 200, publishes: 1_000, commits: 200 * time.Millisecond, calls: 300 * time.Millisecond,
+		rate: 30, latency: 2 * time.Second, events: 3_000, instagram: 60, igUsers: 20,
+	}
+)
