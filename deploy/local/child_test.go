@@ -48,7 +48,7 @@ type child struct {
 	done chan struct{}
 }
 
-// system is this program as the local system, on data in dir.
+// systemCommand is this program as the local system, on data in dir.
 func systemCommand(dir string, env ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(environment(dir, childEnv+"=1"), env...)
@@ -68,10 +68,20 @@ func environment(dir string, more ...string) []string {
 	return append(append(env, "POSTBUS_DATA_DIR="+dir, "POSTBUS_HTTP_ADDR"+anyPort, "POSTBUS_NATS_ADDR"+anyPort, "POSTBUS_SANDBOX_ADDR"+anyPort), more...)
 }
 
+// start starts cmd and collects its output.
 func start(t *testing.T, dir string, cmd *exec.Cmd) *child {
+	t.Helper()
+	return startOn(t, dir, cmd, nil)
+}
+
+// startOn starts cmd with its output on a file of the caller's, or collected.
+func startOn(t *testing.T, dir string, cmd *exec.Cmd, out *os.File) *child {
 	t.Helper()
 	c := &child{t: t, cmd: cmd, dir: dir, out: &output{}, done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = c.out, c.out
+	if out != nil {
+		cmd.Stdout, cmd.Stderr = out, out
+	}
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
@@ -80,7 +90,8 @@ func start(t *testing.T, dir string, cmd *exec.Cmd) *child {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() { _ = cmd.Wait(); close(c.done) }()
+	ended := c.done
+	go func() { _ = cmd.Wait(); close(ended) }()
 	t.Cleanup(func() {
 		c.signal(syscall.SIGKILL)
 		<-c.done

@@ -1,0 +1,237 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"postbus.dev/deploy/testbed"
+	"postbus.dev/events"
+)
+
+// TestTheReadmeIsTrue runs the blocks of shell commands of README.md, each in a
+// terminal, against a running system. A comment below a block says what it
+// prints.
+func TestTheReadmeIsTrue(t *testing.T) {
+	t.Parallel()
+	blocks := readBlocks(t)
+	bin := natsCLI(t)
+	dir := filepath.Join(testbed.Dir(t), "data")
+	system := start(t, dir, systemCommand(dir))
+	r := reader{t: t, p: system.place(), dir: dir, bin: bin}
+	r.places = r.elsewhere()
+	for _, b := range blocks {
+		r.do(b)
+	}
+	for _, b := range r.behind {
+		r.check(b.block, b.run.out.String())
+	}
+	for _, id := range []string{"hello-1", "hello-2", "curly-1"} {
+		r.wantCompleted("/me", id)
+	}
+	r.sendBack(blocks)
+}
+
+// block is a block of shell commands.
+type block struct {
+	line   string // of its first command
+	script string
+	how    string // "", "soon" or "background"
+	prints *regexp.Regexp
+	skip   bool
+}
+
+var (
+	shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```\n((?:<!-- [^\n]* -->)?)")
+	directive  = regexp.MustCompile(`^<!-- (?:(not run): .+|(background)|(soon |background, )?prints: (.+)) -->$`)
+)
+
+func readBlocks(t *testing.T) (blocks []block) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root(), "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range shellBlock.FindAllStringSubmatch(string(text), -1) {
+		d := directive.FindStringSubmatch(m[2])
+		if d == nil {
+			t.Fatalf("no comment says what this prints, or why it is not run:\n%s", m[1])
+		}
+		first, _, _ := strings.Cut(m[1], "\n")
+		b := block{line: first, script: m[1], skip: d[1] != "", how: d[2] + strings.Trim(d[3], ", ")}
+		if d[4] != "" {
+			b.prints = regexp.MustCompile(d[4])
+		}
+		blocks = append(blocks, b)
+	}
+	if n := bytes.Count(text, []byte("```sh\n")); n == 0 || n != len(blocks) {
+		t.Fatalf("%d blocks, %d read", n, len(blocks))
+	}
+	return blocks
+}
+
+// natsCLI is the directory of the nats CLI, which is built unless it is there.
+func natsCLI(t *testing.T) string {
+	t.Helper()
+	built, err := filepath.Abs(filepath.Join(root(), "bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(built, "nats")); err == nil {
+		return built
+	}
+	bin := testbed.Dir(t)
+	if code := start(t, bin, makeCommand(bin, bin, "nats")).code(10 * time.Minute); code != 0 {
+		t.Fatalf("make nats: exit code %d", code)
+	}
+	return bin
+}
+
+// reader is somebody who follows README.md.
+type reader struct {
+	t        *testing.T
+	p        place
+	dir, bin string
+	places   *strings.Replacer
+	behind   []running
+}
+
+type running struct {
+	block block
+	run   *child
+}
+
+// elsewhere puts the places of the test in place of those of README.md.
+func (r *reader) elsewhere() *strings.Replacer {
+	hostPort := func(url string) string { _, a, _ := strings.Cut(url, "://"); return a }
+	second, sandbox := freePort(r.t), freePort(r.t)
+	return strings.NewReplacer("localhost:3000", hostPort(r.p.api), "localhost:4010", hostPort(r.p.sandbox),
+		"127.0.0.1:3001", second, "localhost:3001", second, "127.0.0.1:4011", sandbox, "localhost:4011", sandbox,
+		".postbus/", r.dir+"/", "TOKEN", r.p.key)
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// do runs a block.
+func (r *reader) do(b block) {
+	r.t.Helper()
+	switch {
+	case b.skip:
+	case b.how == "background":
+		run := r.run(b.script)
+		run.await(`\S`, startWait) // a command that waits says so first
+		r.behind = append(r.behind, running{b, run})
+	case b.how == "soon":
+		for deadline := time.Now().Add(startWait); ; time.Sleep(100 * time.Millisecond) {
+			out := r.result(b)
+			if b.prints.MatchString(out) {
+				return
+			}
+			if time.Now().After(deadline) {
+				r.check(b, out)
+				return
+			}
+		}
+	default:
+		r.check(b, r.result(b))
+	}
+}
+
+// result runs a block to its end and returns what it printed.
+func (r *reader) result(b block) string {
+	r.t.Helper()
+	run := r.run(b.script)
+	if code := run.code(startWait); code != 0 && b.how != "soon" {
+		r.t.Errorf("exit code %d: %s", code, b.line)
+	}
+	return run.out.String()
+}
+
+func (r *reader) check(b block, out string) {
+	r.t.Helper()
+	if b.prints != nil && !b.prints.MatchString(out) {
+		r.t.Errorf("%s\nprinted\n%s\nwant %s", b.line, out, b.prints)
+	}
+}
+
+func (r *reader) run(script string) *child {
+	r.t.Helper()
+	cmd := exec.Command("bash", "-euo", "pipefail", "-c", r.places.Replace(script))
+	cmd.Dir = root()
+	cmd.Env = environment(r.dir, "PATH="+r.bin+":"+os.Getenv("PATH"), "NATS_URL="+r.p.nats, "GOFLAGS="+goFlags, "TERM=dumb")
+	return startInTerminal(r.t, r.dir, cmd)
+}
+
+func (r *reader) wantCompleted(source, id string) {
+	r.t.Helper()
+	path := "/api/publishes/" + events.PublishID(source, id).String()
+	for deadline := time.Now().Add(startWait); ; time.Sleep(100 * time.Millisecond) {
+		got := get(r.t, r.p, path)
+		if strings.Contains(got, `"state":"completed"`) {
+			return
+		}
+		if time.Now().After(deadline) {
+			r.t.Errorf("%s: %s", id, got)
+			return
+		}
+	}
+}
+
+// sendBack sends a dead letter back that is whole: body and headers survive.
+func (r *reader) sendBack(blocks []block) {
+	r.t.Helper()
+	e, err := events.New(events.Meta{ID: "back-1", Source: "/it's/me"}, firstPosts()[0])
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	m, err := events.Encode(e)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	m.Subject = "deadletter." + m.Subject
+	m.Header.Set("Deadletter-Reason", "a bug that is mended")
+	m.Header.Del(jetstream.MsgIDHeader)
+	nc, err := nats.Connect(r.p.nats)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	ack, err := js.PublishMsg(context.Background(), m)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, b := range blocks {
+		if strings.Contains(b.script, "--translate") {
+			number, _ := json.Marshal(ack.Sequence)
+			r.run(strings.ReplaceAll(b.script, "DEADLETTER 1 ", "DEADLETTER "+string(number)+" ")).code(startWait)
+			r.wantCompleted(e.Source(), e.ID())
+			return
+		}
+	}
+	r.t.Error("README.md does not tell how to send a dead letter back")
+}
