@@ -76,7 +76,7 @@ func badRequests() []badData {
 		{name: "a lone surrogate", data: rawCaption(`\u` + `d83d`), want: []string{"/caption characters"}},
 		{name: "invalid UTF-8", data: rawCaption("\xff"), want: []string{"/caption characters"}},
 		{name: "a wrong type", data: fields(`"caption":5,"children":"none"`), want: []string{"/caption type", "/children type"}},
-		{name: "an option of nobody", data: fields(`"options":{"subreddit":"go"}`), want: []string{"/options/subreddit additionalProperties"}},
+		{name: "an option of nobody", data: fields(`"options":{"subreddit":"go"}`), want: []string{"/options/subreddit unknown"}},
 		{name: "a media type of another provider", data: fields(`"mediaType":"TEXT"`), want: []string{"/mediaType unsupported"}},
 		{name: "an unknown provider", data: fields(`"accountId":null,"provider":"myspace","userId":"demo"`), want: []string{"/provider enum"}},
 		{name: "no provider's name", data: fields(`"accountId":null,"provider":"My Space","userId":"demo"`), want: []string{"/provider pattern"}},
