@@ -173,7 +173,10 @@ func TestErrorsAndLogsHoldNoTokenAndNoPayload(t *testing.T) {
 		t.Fatal(err)
 	}
 	dead.Close()
-	garbage := listen(t, func(_ *peer, c net.Conn) { respond(c, "HTTP/1.1 "+testToken+"\r\n\r\n") })
+	garbage := listen(t, func(p *peer, c net.Conn) {
+		p.read(c, func(got []byte) bool { return bytes.HasSuffix(got, []byte("caption=the+payload")) })
+		respond(c, "HTTP/1.1 "+testToken+"\r\n\r\n")
+	})
 	var log bytes.Buffer
 	cfg := ClientConfig{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	for _, base := range []string{"http://" + dead.Addr().String(), "http://" + garbage.addr, "http://127.0.0.1:x"} {

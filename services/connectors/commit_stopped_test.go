@@ -23,7 +23,14 @@ func stoppedChild() int {
 	ctx := WithArm(context.Background(), func(context.Context) (Window, error) {
 		w := Window{SendBy: time.Now().Add(200 * time.Millisecond), UserTimeout: time.Second}
 		fmt.Println("armed")
+		// The stop reaches this thread at any time from here on. It shows as a gap
+		// in time; after it the hook returns.
+		last := time.Now()
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		for now := time.Now(); now.Sub(last) < 200*time.Millisecond; now = time.Now() {
+			last = now
+			time.Sleep(time.Millisecond)
+		}
 		return w, nil
 	})
 	_, err := c.Commit(ctx, commitRequest(&peer{addr: os.Getenv(stoppedChildEnv)}))
@@ -37,7 +44,7 @@ func TestProcessStoppedBetweenArmAndWriteSendsNothingWhenItGoesOn(t *testing.T) 
 		t.Skip("the check before each write exists on Linux only")
 	}
 	p := listen(t, func(p *peer, c net.Conn) { p.read(c, never) })
-	cmd := exec.Command(os.Args[0], "-test.run=^$")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
 	cmd.Env = append(os.Environ(), stoppedChildEnv+"="+p.addr)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

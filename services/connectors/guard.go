@@ -15,13 +15,14 @@ type guard struct {
 	net.Conn
 	tcp    *net.TCPConn
 	opened bool
-	sendBy time.Time
+	sendBy time.Time // with the monotonic clock
+	wallBy time.Time // the same moment on the wall clock
 	sent   int64
 }
 
 // open begins the time in which writes are counted and end at sendBy.
 func (g *guard) open(sendBy time.Time) error {
-	g.opened, g.sendBy = true, sendBy
+	g.opened, g.sendBy, g.wallBy = true, sendBy, sendBy.Round(0)
 	return g.SetWriteDeadline(sendBy)
 }
 
@@ -41,7 +42,7 @@ func (g *guard) Write(p []byte) (int, error) {
 // could have been sent: nothing is lost by that.
 func (g *guard) check() error {
 	now := time.Now()
-	if !now.Before(g.sendBy) || !now.Round(0).Before(g.sendBy.Round(0)) {
+	if !now.Before(g.sendBy) || !now.Before(g.wallBy) {
 		return errWindowClosed
 	}
 	return nil
