@@ -61,10 +61,7 @@ var (
 
 func readBlocks(t *testing.T) (blocks []block) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root(), "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := linked(t, "README.md")
 	for _, m := range shellBlock.FindAllStringSubmatch(string(text), -1) {
 		d := directive.FindStringSubmatch(m[2])
 		if d == nil {
