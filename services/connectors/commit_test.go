@@ -353,8 +353,12 @@ func TestCommitToAProviderThatNeverReadsNorAnswersIsUnknown(t *testing.T) {
 	ctx := WithArm(context.Background(), func(context.Context) (Window, error) {
 		return Window{SendBy: time.Now().Add(50 * time.Millisecond), UserTimeout: 50 * time.Millisecond}, nil
 	})
+	start := time.Now()
 	_, err := testClient(t, ClientConfig{}).Commit(ctx, commitRequest(p))
 	wantKind(t, err, KindUnknown, false)
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("waited %v, SendBy and the user timeout ended after 0.1 s", took)
+	}
 }
 
 func TestCommitCanceledWhileWaitingIsUnknown(t *testing.T) {

@@ -110,6 +110,9 @@ func TestPrepareOfAnImageCreatesPollsReadsTheQuotaAndIsReady(t *testing.T) {
 		}
 		cp = next
 	}
+	if cp.Main.Finished {
+		t.Error("the next Prepare would believe this one's reading")
+	}
 	var paths []string
 	for _, r := range b.requests() {
 		paths = append(paths, r.method+" "+r.path+" "+r.query.Get("fields"))
