@@ -9,9 +9,10 @@ command -v go >/dev/null || { echo "postbus: needs Go 1.26, which is not in PATH
 mkdir -p "$(dirname "$out")" || exit 1
 
 # -v prints a package as soon as it is compiled. The build is a process group of
-# its own (-m), so that a Ctrl-C ends its compilers too.
+# its own (-m), so that a Ctrl-C ends its compilers too. Git is not asked for a
+# version: it refuses in a checkout of another user.
 set -m
-go build -v -o "$out" ./deploy/local >"$log" 2>&1 </dev/null &
+go build -v -buildvcs=false -o "$out" ./deploy/local >"$log" 2>&1 </dev/null &
 build=$!
 set +m
 trap 'kill -INT -- -$build 2>/dev/null; wait $build; exit 130' INT TERM

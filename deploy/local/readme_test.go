@@ -91,7 +91,7 @@ func natsCLI(t *testing.T) string {
 		return built
 	}
 	bin := testbed.Dir(t)
-	if code := start(t, bin, makeCommand(bin, bin, "nats")).code(10 * time.Minute); code != 0 {
+	if code := start(t, bin, makeCommand(t, bin, bin, "nats")).code(10 * time.Minute); code != 0 {
 		t.Fatalf("make nats: exit code %d", code)
 	}
 	return bin
@@ -176,7 +176,7 @@ func (r *reader) run(script string) *child {
 	r.t.Helper()
 	cmd := exec.Command("bash", "-euo", "pipefail", "-c", r.places.Replace(script))
 	cmd.Dir = root()
-	cmd.Env = environment(r.dir, "PATH="+r.bin+":"+os.Getenv("PATH"), "NATS_URL="+r.p.nats, "GOFLAGS="+goFlags, "TERM=dumb")
+	cmd.Env = environment(r.dir, "PATH="+r.bin+":"+os.Getenv("PATH"), "NATS_URL="+r.p.nats, flags(r.t), "TERM=dumb")
 	return startInTerminal(r.t, r.dir, cmd)
 }
 

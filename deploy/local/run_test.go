@@ -21,7 +21,7 @@ func TestMakeRun(t *testing.T) {
 	t.Parallel()
 	linked(t, "Makefile")
 	dir, bin := filepath.Join(testbed.Dir(t), "data"), testbed.Dir(t)
-	first := start(t, dir, makeCommand(dir, bin, "run"))
+	first := start(t, dir, makeCommand(t, dir, bin, "run"))
 	p := first.place()
 	checkFirstPosts(t, first.out.String())
 	checkWaterfall(t, first.out.String())
@@ -61,10 +61,21 @@ func linked(t *testing.T, name string) []byte {
 	return b
 }
 
-func makeCommand(dir, bin string, target string) *exec.Cmd {
+// flags is the setting that makes Go build as the tests are built.
+func flags(t *testing.T) string {
+	t.Helper()
+	set, err := exec.Command("go", "env", "GOFLAGS").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "GOFLAGS=" + strings.Join(append(strings.Fields(string(set)), goFlags), " ")
+}
+
+func makeCommand(t *testing.T, dir, bin, target string) *exec.Cmd {
+	t.Helper()
 	cmd := exec.Command("make", target, "BIN="+bin)
 	cmd.Dir = root()
-	cmd.Env = environment(dir, "GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" "+goFlags))
+	cmd.Env = environment(dir, flags(t))
 	return cmd
 }
 
