@@ -24,7 +24,8 @@ import (
 
 // Config says what is measured and where.
 type Config struct {
-	Dir     string    // holds all data while it runs, on a real disk; removed at the end
+	Dir     string    // holds all data while it runs, on a real disk; emptied at the start, removed at the end
+	Fetched string    // a directory for PostgreSQL's programs where the machine has none
 	Out     io.Writer // progress and table
 	Results string    // a file for facts and figures, JSON; "" for none
 	Rounds  int       // default 3; 1 with Short
@@ -60,16 +61,17 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	if cfg.Dir == "" || cfg.Out == nil {
 		return nil, errors.New("configure benchmark: Dir and Out are required")
 	}
-	b := &bench{cfg: cfg, sizes: full, progress: newProgress(cfg.Out), figures: &figures{}}
+	b := &bench{cfg: cfg, sizes: fullSizes(), figures: &figures{}}
 	b.cfg.Rounds = cmp.Or(cfg.Rounds, 3)
 	if cfg.Short {
-		b.cfg.Rounds, b.sizes = cmp.Or(cfg.Rounds, 1), short
+		b.cfg.Rounds, b.sizes = cmp.Or(cfg.Rounds, 1), shortSizes()
 	}
 	b.sizes.publishes = cmp.Or(cfg.Publishes, b.sizes.publishes)
 	chosen, err := b.chosen()
 	if err != nil {
 		return nil, err
 	}
+	b.progress = newProgress(cfg.Out)
 	defer b.progress.close()
 	b.progress.phase("start", "PostgreSQL, NATS, sandbox and collector")
 	if b.stand, err = newStand(ctx, b.cfg, b.sizes); err != nil {

@@ -25,7 +25,7 @@ type usage struct {
 // usage reads that of all parts; the publisher may be nil.
 func (s *stand) usage(publisher *process) usage {
 	u := usage{at: time.Now(), parts: map[string]float64{}}
-	for _, p := range []*process{s.nats, s.sandbox, s.collector, publisher} {
+	for _, p := range []*process{s.nats, s.sandbox, s.collect, publisher} {
 		if p != nil {
 			u.parts[p.role.Part] = cpuOf(p.cmd.Process.Pid).own
 		}

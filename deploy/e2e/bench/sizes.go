@@ -15,13 +15,18 @@ type sizes struct {
 	igUsers   int           // over so many accounts
 }
 
-var (
-	full = sizes{
+// fullSizes are those of a measurement.
+func fullSizes() sizes {
+	return sizes{
 		accounts: 10_000, publishes: 20_000, commits: 2 * time.Second, calls: 3 * time.Second,
 		rate: 30, latency: 15 * time.Second, events: 50_000, instagram: 3_000, igUsers: 1_000,
 	}
-	short = sizes{
+}
+
+// shortSizes show that everything works.
+func shortSizes() sizes {
+	return sizes{
 		accounts: 200, publishes: 1_000, commits: 200 * time.Millisecond, calls: 300 * time.Millisecond,
 		rate: 30, latency: 2 * time.Second, events: 3_000, instagram: 60, igUsers: 20,
 	}
-)
+}
