@@ -50,6 +50,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	g := process.NewGroup(process.GroupConfig{Logger: p.tel.Logger, Limit: cfg.Grace + grace})
 	g.Add("relay", p.relay.Run)
+	g.Add("sweep", sweepBudgets(limit.NewBudgets(p.pool), p.tel.Logger))
 	g.Add("runner", p.runner.Run)
 	g.Add("consumer", func(ctx context.Context) error {
 		return p.bus.Run(ctx, bus.Handler{Consumer: events.ConsumerPublisher, Concurrency: handlers, Handle: handler(p.runner)})

@@ -139,16 +139,17 @@ func (w *World) checkPosts(rows []publishRow) {
 }
 
 // checkIntervals: no two publishes of an account were at the provider at the
-// same time, from armed to settled.
+// same time, from armed to settled; unconfirmed settles it as far as the account
+// is concerned.
 func (w *World) checkIntervals() {
 	w.T.Helper()
 	var overlaps int
 	err := w.Pool.QueryRow(context.Background(), `
 		WITH armed AS (
 			SELECT p.account_id, a.publish_id, a.attempt, min(a.armed_at) AS began,
-				min(a.at) FILTER (WHERE NOT (a.step = 'commit' AND a.outcome = 'unknown') AND NOT (a.step = 'find' AND a.outcome NOT IN ('published', 'absent'))) AS settled
+				least(p.unconfirmed_at, min(a.at) FILTER (WHERE NOT (a.step = 'commit' AND a.outcome = 'unknown') AND NOT (a.step = 'find' AND a.outcome NOT IN ('published', 'absent')))) AS settled
 			FROM publish_attempts a JOIN publishes p ON p.id = a.publish_id
-			WHERE a.step IN ('commit', 'find') AND a.attempt > 0 AND a.armed_at IS NOT NULL GROUP BY 1, 2, 3
+			WHERE a.step IN ('commit', 'find') AND a.attempt > 0 AND a.armed_at IS NOT NULL GROUP BY 1, 2, 3, p.unconfirmed_at
 		)
 		SELECT count(*) FROM armed x JOIN armed y ON x.account_id = y.account_id AND (x.publish_id, x.attempt) < (y.publish_id, y.attempt)
 		WHERE x.settled IS NOT NULL AND y.settled IS NOT NULL AND x.began < y.settled AND y.began < x.settled`).Scan(&overlaps)

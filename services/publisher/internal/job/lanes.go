@@ -29,8 +29,7 @@ type Lane struct {
 // LoadLimit is how many publishes of one account are kept in memory at most.
 const LoadLimit = 64
 
-// sqlClaim takes lanes that are due and free or left behind. A lane's armed
-// publish that is settled already is forgotten.
+// sqlClaim takes lanes that are due and free or left behind.
 const sqlClaim = `
 WITH due AS (
   SELECT account_id FROM account_lanes
@@ -38,8 +37,7 @@ WITH due AS (
   ORDER BY next_at LIMIT $4 FOR UPDATE SKIP LOCKED
 )
 UPDATE account_lanes l SET owner = $1, fence = l.fence + 1,
-  until = clock_timestamp() + $2 * interval '1 microsecond', next_at = clock_timestamp() + $2 * interval '1 microsecond',
-  armed = (SELECT p.id FROM publishes p WHERE p.id = l.armed AND p.state IN ('armed', 'unknown'))
+  until = clock_timestamp() + $2 * interval '1 microsecond', next_at = clock_timestamp() + $2 * interval '1 microsecond'
 FROM due WHERE l.account_id = due.account_id
 RETURNING l.account_id, l.fence`
 
@@ -97,9 +95,10 @@ func (s *Store) Load(ctx context.Context, held []Lane) ([]Lane, error) {
 
 // sqlHint sets next_at of held lanes to the earliest time at which work comes
 // that is not loaded now. It runs under the lanes' locks, before the load: what
-// another process brings later lowers it again.
+// another process brings later lowers it again. An armed publish that is settled
+// all the same is forgotten.
 const sqlHint = `
-UPDATE account_lanes l SET next_at = least(l.until, (
+UPDATE account_lanes l SET armed = (SELECT p.id FROM publishes p WHERE p.id = l.armed AND p.state IN ('armed', 'unknown')), next_at = least(l.until, (
   SELECT min(p.next_at) FROM publishes p WHERE p.account_id = l.account_id AND p.next_at > clock_timestamp() + $3 * interval '1 microsecond'))
 FROM unnest($2::uuid[]) AS a(id) WHERE l.account_id = a.id AND l.owner = $1`
 

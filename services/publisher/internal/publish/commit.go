@@ -225,8 +225,8 @@ func (t *turn) settleOnce(ctx context.Context, attempt int, build func(job.Publi
 
 // tooLate keeps an answer that nobody waits for any more.
 func (t *turn) tooLate(ctx context.Context, attempt int, tr *job.Transition) {
-	if t.p.State == tr.Publish.State && t.p.RemoteID == tr.Publish.RemoteID {
-		return // somebody else found the same
+	if known := t.p.State == job.Confirming || t.p.State == job.Completed; known && t.p.Attempt == attempt && t.p.RemoteID == tr.Publish.RemoteID {
+		return // somebody else learned the same
 	}
 	if tr.Publish.State == job.Ready || tr.Publish.State == job.Unknown {
 		return // this process knows that it posted nothing, or nothing at all

@@ -46,6 +46,7 @@ type Accounts interface {
 type Gates interface {
 	Active(ctx context.Context) ([]limit.Gate, error)
 	Close(ctx context.Context, gates ...limit.Gate) error
+	Sweep(ctx context.Context) (int, error)
 }
 
 // Config says what a Runner works with.
@@ -302,7 +303,8 @@ func (r *Runner) renewOnce(ctx context.Context, lanes []*lane) error {
 	return nil
 }
 
-// forget deletes publishes that are older than they are kept.
+// forget deletes publishes that are older than they are kept, and gates that
+// are open.
 func (r *Runner) forget(ctx context.Context) {
 	t := time.NewTicker(10 * time.Minute)
 	defer t.Stop()
@@ -311,6 +313,9 @@ func (r *Runner) forget(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
+		}
+		if _, err := r.cfg.Gates.Sweep(ctx); err != nil && ctx.Err() == nil {
+			r.log.WarnContext(ctx, "forget open gates", "error", err)
 		}
 		for {
 			n, err := r.store.Forget(ctx, 1000)
