@@ -128,7 +128,7 @@ func outcomeOf(step connectors.Step) string {
 func (t *turn) disarm(ctx context.Context, e *connectors.Error) {
 	wait, reason := t.waitFor(ctx, e)
 	t.settle(ctx, func(p job.Publish) *job.Transition {
-		tr := &job.Transition{Publish: p, Lane: job.Free, NextIn: wait, HasNext: true, Steps: []job.Step{t.step("commit", e.Kind.String(), e.Call, e)}}
+		tr := &job.Transition{Publish: p, Lane: job.Free, NextIn: t.lookIn(e, wait), HasNext: true, Steps: []job.Step{t.step("commit", e.Kind.String(), e.Call, e)}}
 		tr.Publish.State, tr.Publish.FreshUntil = job.Ready, time.Time{}
 		tr.Publish.Failures++
 		if e.Restart {

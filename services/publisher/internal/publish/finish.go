@@ -113,7 +113,7 @@ func (t *turn) stopped(ctx context.Context, step string, err error) {
 		tr.Publish.State = job.Accepted
 	}
 	tr.Publish.Failures++
-	tr.NextIn, tr.HasNext = wait, true
+	tr.NextIn, tr.HasNext = t.lookIn(e, wait), true
 	tr.Steps = []job.Step{t.step(step, e.Kind.String(), e.Call, e)}
 	if e.Restart && t.p.State.Open() {
 		tr.Publish.Checkpoint = nil
@@ -157,6 +157,15 @@ func (t *turn) waitFor(ctx context.Context, e *connectors.Error) (time.Duration,
 		}
 		return wait, ""
 	}
+}
+
+// lookIn is when a publish that waits looks again. One that a gate stops does so
+// before the gate's time: it may be opened by hand at any moment.
+func (t *turn) lookIn(e *connectors.Error, wait time.Duration) time.Duration {
+	if e.Kind == connectors.KindWait {
+		return min(wait, t.r.cfg.Recheck)
+	}
+	return wait
 }
 
 // closeGate stops what the error's scope covers, for as long as it says.
