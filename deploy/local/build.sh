@@ -19,7 +19,7 @@ trap 'kill -INT -- -$build 2>/dev/null; wait $build; exit 130' INT TERM
 
 progress() {
   local text="postbus: building"
-  [ "$1" -gt 0 ] && text+=", $1 s, compiled: $(grep -vc '^go: ' "$log"), last: $(tail -n 1 "$log" | cut -c1-60)"
+  [ -s "$log" ] && text+=", $1 s, compiled: $(grep -vc '^go: ' "$log"), last: $(tail -n 1 "$log" | cut -c1-60)"
   # In a terminal the line is written over; elsewhere each one stays.
   if [ -t 1 ]; then printf '\r\033[K%s' "$text"; else printf '%s\n' "$text"; fi
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -87,10 +88,14 @@ func run(ctx context.Context, cfg config, out io.Writer) (err error) {
 
 func (s *system) startPostgreSQL(ctx context.Context) (*postgres.Server, error) {
 	dir := s.path("postgres")
+	store, err := filepath.Abs(s.cfg.dataDir) // programs in it are run from elsewhere
+	if err != nil {
+		return nil, fmt.Errorf("find data directory: %w", err)
+	}
 	s.say("PostgreSQL  starting in %s", dir)
 	db, err := postgres.Start(ctx, postgres.Config{
 		Dir: dir, Durable: true,
-		Search: postgres.Search{DataDir: s.cfg.dataDir, Progress: func(line string) { s.say("            %s", line) }},
+		Search: postgres.Search{DataDir: store, Progress: func(line string) { s.say("            %s", line) }},
 	})
 	if err != nil {
 		return nil, err
