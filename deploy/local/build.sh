@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 out=${1:-bin/postbus}
 log=$out.log
 command -v go >/dev/null || { echo "postbus: needs Go 1.26, which is not in PATH: https://go.dev/dl" >&2; exit 1; }
-mkdir -p "$(dirname "$out")" || exit 1
+mkdir -p "$(dirname "$out")" && : >"$log" || exit 1
 
 # -v prints a package as soon as it is compiled. The build is a process group of
 # its own (-m), so that a Ctrl-C ends its compilers too. Git is not asked for a
