@@ -283,7 +283,7 @@ func TestNoMoreIsPulledThanThereAreFreeSlots(t *testing.T) {
 func TestALongHandlerIsNotInterrupted(t *testing.T) {
 	t.Parallel()
 	b := connect(t, quick(startServer(t).URL()))
-	shortAckWait(t, b, 300*time.Millisecond)
+	setAckWait(t, b, 300*time.Millisecond)
 	var runs atomic.Int64
 	run(t, b, publisher(func(context.Context, event.Event) error {
 		runs.Add(1)
@@ -303,7 +303,7 @@ func TestALongHandlerIsNotInterrupted(t *testing.T) {
 func TestAnEventThatIsDeliveredAgainWhileInHandRunsOnce(t *testing.T) {
 	t.Parallel()
 	b := connect(t, quick(startServer(t).URL()))
-	shortAckWait(t, b, 200*time.Millisecond)
+	setAckWait(t, b, 200*time.Millisecond)
 	sub := b.subscriber(Handler{Consumer: events.ConsumerPublisher, Concurrency: 8})
 	defer b.detach()
 	// The subscriber believes that it has an hour, so it never says that it works.
@@ -337,7 +337,7 @@ func TestAHandlerThatTakesTooLongIsEndedAndFails(t *testing.T) {
 	c := quick(startServer(t).URL())
 	c.HandleTimeout = 100 * time.Millisecond
 	b := connect(t, c)
-	shortAckWait(t, b, 300*time.Millisecond)
+	setAckWait(t, b, 300*time.Millisecond)
 	var cause atomic.Value
 	run(t, b, publisher(func(ctx context.Context, _ event.Event) error {
 		<-ctx.Done()
@@ -357,7 +357,7 @@ func TestAHandlerThatTakesTooLongIsEndedAndFails(t *testing.T) {
 func TestRunEndsWithWhatIsInHandDone(t *testing.T) {
 	t.Parallel()
 	b := connect(t, quick(startServer(t).URL()))
-	shortAckWait(t, b, 300*time.Millisecond)
+	setAckWait(t, b, 300*time.Millisecond)
 	var started, ended atomic.Int64
 	h := publisher(func(ctx context.Context, _ event.Event) error {
 		started.Add(1)
@@ -386,18 +386,17 @@ func TestTheDrainBreaksOffHandlersAfterItsTimeAndBlamesNoEvent(t *testing.T) {
 	t.Parallel()
 	c := quick(startServer(t).URL())
 	c.DrainTimeout = 200 * time.Millisecond
+	c.RetryMin, c.RetryMax = time.Hour, time.Hour // for what fails, which this does not
 	b := connect(t, c)
-	began := make(chan struct{}, 1)
-	for range MaxFailures + 2 {
+	mustPublish(t, b, request("stuck"))
+	var runs atomic.Int64
+	for round := range int64(3) {
 		stop := run(t, b, publisher(func(ctx context.Context, _ event.Event) error {
-			began <- struct{}{}
+			runs.Add(1)
 			<-ctx.Done()
 			return ctx.Err()
 		}))
-		if streamMsgs(t, b, events.StreamPublish) == 0 {
-			mustPublish(t, b, request("stuck"))
-		}
-		<-began
+		eventually(t, "in hand", func() bool { return runs.Load() == round+1 })
 		stop()
 	}
 	if n := streamMsgs(t, b, events.StreamDeadLetter); n != 0 {
@@ -407,7 +406,8 @@ func TestTheDrainBreaksOffHandlersAfterItsTimeAndBlamesNoEvent(t *testing.T) {
 
 func TestWhatWasPulledAndNotTakenGoesBackAtOnce(t *testing.T) {
 	t.Parallel()
-	b := connect(t, quick(startServer(t).URL())) // AckWait is 30 s
+	b := connect(t, quick(startServer(t).URL()))
+	setAckWait(t, b, time.Minute)
 	mustPublish(t, b, requests("r", 100)...)
 	sub := b.subscriber(Handler{Consumer: events.ConsumerPublisher, Concurrency: 50})
 	if _, err := sub.Subscribe(t.Context(), events.ConsumerPublisher); err != nil { // nobody reads
@@ -423,11 +423,7 @@ func TestWhatWasPulledAndNotTakenGoesBackAtOnce(t *testing.T) {
 		got.add(e.ID())
 		return nil
 	}))
-	began := time.Now()
 	eventually(t, "all handled", func() bool { return got.len() == 100 })
-	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("took %s", took)
-	}
 }
 
 // --- helpers
@@ -440,8 +436,8 @@ func mustPublish(t testing.TB, b *Bus, evs ...event.Event) {
 	}
 }
 
-// shortAckWait replaces the consumer by one with another AckWait.
-func shortAckWait(t testing.TB, b *Bus, d time.Duration) {
+// setAckWait replaces the consumer by one with another AckWait.
+func setAckWait(t testing.TB, b *Bus, d time.Duration) {
 	t.Helper()
 	c := b.topology[0].Consumers[0].ConsumerConfig
 	if err := b.js.DeleteConsumer(t.Context(), events.StreamPublish, c.Durable); err != nil {

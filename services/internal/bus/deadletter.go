@@ -30,8 +30,6 @@ const (
 	// HeaderDeadOmitted says "payload" where the payload and these headers
 	// together exceed what the server takes; the original is in the stream.
 	HeaderDeadOmitted = "Deadletter-Omitted"
-
-	deadLetterPrefix = "deadletter."
 )
 
 // Why a message is a dead letter; the metric's reasons.
@@ -140,7 +138,7 @@ func (p *pipeline) letter(d *delivery, dead *buried) *nats.Msg {
 		// The same for each try, so that an ack that was lost makes no second letter.
 		nats.MsgIdHdr: {fmt.Sprintf("deadletter/%s/%s/%d", p.handler.Consumer, d.stream, d.seq)},
 	})
-	return &nats.Msg{Subject: deadLetterPrefix + original.Subject, Header: h, Data: original.Data}
+	return &nats.Msg{Subject: events.DeadLetterPrefix + original.Subject, Header: h, Data: original.Data}
 }
 
 // maxReason bounds a reason in a header.

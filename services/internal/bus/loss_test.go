@@ -10,9 +10,16 @@ import (
 	"postbus.dev/events"
 )
 
+// patient does not find a loss by a request that stays unanswered.
+func patient(url string) Config {
+	c := quick(url)
+	c.PullExpires = time.Minute
+	return c
+}
+
 func TestAConsumerThatIsDeletedIsMadeAgain(t *testing.T) {
 	t.Parallel()
-	b := connect(t, quick(startServer(t).URL()))
+	b := connect(t, patient(startServer(t).URL()))
 	db := newDatabase()
 	run(t, b, publisher(db.insert))
 	mustPublish(t, b, requests("before", 100)...)
@@ -27,7 +34,7 @@ func TestAConsumerThatIsDeletedIsMadeAgain(t *testing.T) {
 
 func TestAStreamThatIsDeletedIsMadeAgain(t *testing.T) {
 	t.Parallel()
-	b := connect(t, quick(startServer(t).URL()))
+	b := connect(t, patient(startServer(t).URL()))
 	db := newDatabase()
 	run(t, b, publisher(db.insert))
 	eventually(t, "attached", b.Attached)
@@ -42,6 +49,62 @@ func TestAStreamThatIsDeletedIsMadeAgain(t *testing.T) {
 	eventually(t, "handled", func() bool { return db.got.len() == 100 && b.Attached() })
 }
 
+func TestAfterAReconnectAnIdleConsumerPullsAgain(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	b := connect(t, patient(s.URL()))
+	db := newDatabase()
+	run(t, b, publisher(db.insert))
+	mustPublish(t, b, request("before"))
+	eventually(t, "handled", func() bool { return db.got.len() == 1 && drained(t, b) })
+	s.Stop()
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	other := connect(t, quick(s.URL()))
+	mustPublish(t, other, request("after"))
+	eventually(t, "handled", func() bool { return db.got.len() == 2 })
+}
+
+func TestAStopLosesNothingThatIsOnItsWay(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	direct := connect(t, quick(s.URL()))
+	p := startProxy(t, s.URL())
+	p.delay.Store(int64(100 * time.Millisecond))
+	far := connect(t, quick(p.url))
+	setAckWait(t, direct, time.Minute)
+	db := newDatabase()
+	h := publisher(db.insert)
+	h.Concurrency = 512
+	stop := run(t, far, h)
+	eventually(t, "attached", far.Attached)
+	time.Sleep(300 * time.Millisecond) // its request arrives
+	mustPublish(t, direct, requests("r", 200)...)
+	stop() // what was just sent is in the proxy
+	if db.got.len() > 0 {
+		t.Fatal("nothing was on its way")
+	}
+	run(t, direct, publisher(db.insert))
+	eventually(t, "all handled", func() bool { return db.got.len() == 200 })
+}
+
+func TestAConsumerThatNobodyAnswersForIsNotAttached(t *testing.T) {
+	t.Parallel()
+	owner, restricted := startRestrictedServer(t, "$JS.API.CONSUMER.MSG.NEXT.>")
+	connect(t, quick(owner))
+	b := connect(t, quick(restricted))
+	run(t, b, publisher(newDatabase().insert))
+	eventually(t, "attached for a moment", b.Attached) // until the first request is overdue
+	eventually(t, "noticed", func() bool { return !b.Attached() })
+	for range 100 { // and never again, though it binds again and again
+		if b.Attached() {
+			t.Fatal("attached")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
 func TestAServerThatRestartsIsNoticedAndWaitedFor(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -52,7 +115,7 @@ func TestAServerThatRestartsIsNoticedAndWaitedFor(t *testing.T) {
 		return db.insert(ctx, e)
 	})
 	slow.Concurrency = 16
-	shortAckWait(t, b, 2*time.Second) // acks that the restart swallows are repeats soon
+	setAckWait(t, b, 2*time.Second) // acks that the restart swallows are repeats soon
 	stop := run(t, b, slow)
 	mustPublish(t, b, requests("before", 500)...)
 	eventually(t, "some handled", func() bool { return db.got.len() > 100 })

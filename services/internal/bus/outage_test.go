@@ -80,7 +80,7 @@ func TestAnOutageEndsQuicklyForARunningHandler(t *testing.T) {
 func TestTheProbeOfAnOutageStaysAliveBeyondAckWait(t *testing.T) {
 	t.Parallel()
 	b := connect(t, quick(startServer(t).URL()))
-	shortAckWait(t, b, 200*time.Millisecond)
+	setAckWait(t, b, 200*time.Millisecond)
 	db := newDatabase()
 	db.away.Store(true)
 	run(t, b, publisher(db.insert))
@@ -99,19 +99,16 @@ func TestAStopDuringAnOutageReturnsTheProbeAtOnce(t *testing.T) {
 	c := quick(startServer(t).URL())
 	c.ProbeMin, c.ProbeMax = time.Hour, time.Hour
 	b := connect(t, c)
+	setAckWait(t, b, time.Minute)
 	db := newDatabase()
 	db.away.Store(true)
 	stop := run(t, b, publisher(db.insert))
 	mustPublish(t, b, request("probe"))
 	eventually(t, "noticed", func() bool { return db.asked.Load() > 0 })
-	began := time.Now()
 	stop()
 	db.away.Store(false)
 	run(t, b, publisher(db.insert))
 	eventually(t, "handled by the next process", func() bool { return db.got.of("probe") == 1 })
-	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("took %s", took)
-	}
 }
 
 func TestAProcessThatAloneHasNoDatabaseLeavesItsEventsToOthers(t *testing.T) {
@@ -158,8 +155,10 @@ func TestAnEventThatAloneFindsSomethingUnavailableStopsTheOthersOnlyOnce(t *test
 	eventually(t, "the odd one stops all", func() bool { return asked.Load() > 0 && !b.Attached() })
 	mustPublish(t, b, requests("r", 200)...)
 	eventually(t, "a witness clears it", func() bool { return got.len() == 200 })
-	at := asked.Load()
-	eventually(t, "the odd one is tried on", func() bool { return asked.Load() > at+5 })
+	eventually(t, "the odd one is tried on", func() bool { return asked.Load() > MaxDeliveries+10 })
+	if n := streamMsgs(t, b, events.StreamDeadLetter); n != 0 {
+		t.Errorf("%d dead letters", n)
+	}
 	for range 50 {
 		if !b.Attached() {
 			t.Fatal("it stopped the others again")

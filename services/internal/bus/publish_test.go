@@ -252,7 +252,7 @@ func TestALostAnswerToABatchIsUnclear(t *testing.T) {
 
 func TestARefusalByRightsLooksUnclearAndIsNamed(t *testing.T) {
 	t.Parallel()
-	owner, restricted := startRestrictedServer(t)
+	owner, restricted := startRestrictedServer(t, "publish.>")
 	connect(t, quick(owner))
 	c := quick(restricted)
 	c.Logger, c.PublishTimeout = testLog(t), 500*time.Millisecond
@@ -307,11 +307,14 @@ func large(t testing.TB, id string, n int) event.Event {
 	return e
 }
 
-// proxy sits between a client and the server and can swallow what the server says.
+// proxy sits between a client and the server and can delay or swallow what the
+// server says.
 type proxy struct {
 	url  string
 	deaf atomic.Bool
 	word atomic.Value // string: deaf from the first packet with it
+
+	delay atomic.Int64 // of each packet to the client
 }
 
 func (p *proxy) deafAfter(word string) { p.word.Store(word) }
@@ -355,6 +358,9 @@ func (p *proxy) copy(to io.WriteCloser, from io.ReadCloser, deaf bool) {
 		if word, _ := p.word.Load().(string); deaf && word != "" && strings.Contains(string(buf[:n]), word) {
 			p.deaf.Store(true)
 		}
+		if deaf {
+			time.Sleep(time.Duration(p.delay.Load()))
+		}
 		if n > 0 && (!deaf || !p.deaf.Load()) {
 			if _, err := to.Write(buf[:n]); err != nil {
 				return
@@ -367,15 +373,15 @@ func (p *proxy) copy(to io.WriteCloser, from io.ReadCloser, deaf bool) {
 }
 
 // startRestrictedServer returns the URLs of one user with all rights and one who
-// may not publish events.
-func startRestrictedServer(t testing.TB) (owner, restricted string) {
+// may not send to a subject.
+func startRestrictedServer(t testing.TB, denied string) (owner, restricted string) {
 	t.Helper()
 	s, err := natsserver.NewServer(&natsserver.Options{
 		Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
 		Users: []*natsserver.User{
 			{Username: "owner", Password: "x"},
 			{Username: "guest", Password: "x", Permissions: &natsserver.Permissions{
-				Publish: &natsserver.SubjectPermission{Deny: []string{"publish.>"}},
+				Publish: &natsserver.SubjectPermission{Deny: []string{denied}},
 			}},
 		},
 	})

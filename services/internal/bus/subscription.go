@@ -148,7 +148,7 @@ func (s *subscription) drain() {
 func (s *subscription) attached() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.session != nil && !s.silent
+	return s.session != nil && !s.session.once && !s.silent
 }
 
 func (s *subscription) reconnected() {

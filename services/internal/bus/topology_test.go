@@ -36,7 +36,7 @@ func TestEnsureMakesTheTopologyOnceHoweverManyDo(t *testing.T) {
 			t.Errorf("stream %s: %v", s.Name, err)
 		}
 	}
-	if info := consumerInfo(t, b); info.Config.MaxDeliver != -1 || info.Config.AckWait != 30*time.Second {
+	if info := consumerInfo(t, b); info.Config.MaxDeliver != -1 || info.Config.AckWait != b.topology[0].Consumers[0].AckWait {
 		t.Errorf("consumer %+v", info.Config)
 	}
 }
