@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -106,7 +107,7 @@ func (c *Client) do(ctx context.Context, r Request) (*Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	body, err := readBody(resp.Body)
 	if err != nil {
 		return nil, err
@@ -121,11 +122,15 @@ func (c *Client) finish(ctx context.Context, span trace.Span, r Request, start t
 		call.Status = resp.Status
 		resp.Call = call
 	}
-	switch e := err.(type) {
-	case *Error:
+	var (
+		e    *Error
+		hook *hookError
+	)
+	switch {
+	case errors.As(err, &e):
 		e.Call = call
-	case *hookError:
-		err = e.error
+	case errors.As(err, &hook):
+		err = hook.error
 	}
 	endSpan(span, call.Status, err)
 	c.log.DebugContext(ctx, "provider call", "call", r.Name, "method", r.Method, "status", call.Status,

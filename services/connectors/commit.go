@@ -47,11 +47,11 @@ func (c *Client) Commit(ctx context.Context, r Request) (*Response, error) {
 }
 
 // hookError marks an error of the Arm hook on its way out: it is not ours to
-// change.
+// change, so it cannot be unwrapped.
 type hookError struct{ error }
 
 func (c *Client) commit(ctx context.Context, r Request, arm Arm) (*Response, error) {
-	raw, err := c.serialize(r)
+	raw, err := c.serialize(ctx, r)
 	if err != nil {
 		return nil, notSent(err)
 	}
@@ -83,8 +83,8 @@ func (c *Client) commit(ctx context.Context, r Request, arm Arm) (*Response, err
 
 // serialize writes the request into memory, so that it is one write on the
 // connection and so that what cannot be written at all fails before the dial.
-func (c *Client) serialize(r Request) ([]byte, error) {
-	req, err := c.build(context.Background(), r)
+func (c *Client) serialize(ctx context.Context, r Request) ([]byte, error) {
+	req, err := c.build(ctx, r)
 	if err != nil {
 		return nil, err
 	}

@@ -50,13 +50,13 @@ func (c *Client) dialCommit(ctx context.Context, r Request) (*commitConn, error)
 	g := &guard{Conn: conn, tcp: conn.(*net.TCPConn)}
 	// What the kernel still holds when this process dies is thrown away.
 	if err := g.tcp.SetLinger(0); err != nil {
-		conn.Close()
+		_ = conn.Close()
 		return nil, err
 	}
 	cc := &commitConn{guard: g, stream: g}
 	if u.Scheme == "https" {
 		if err := cc.handshake(ctx, c.tlsConfig(u)); err != nil {
-			conn.Close()
+			_ = conn.Close()
 			return nil, err
 		}
 	}
@@ -121,7 +121,7 @@ func (c *commitConn) sent() int64 { return c.guard.sent }
 func (c *commitConn) answer(method string) (*Response, error) {
 	r := bufio.NewReader(io.LimitReader(c.stream, maxHeader+2*MaxResponse))
 	for range max1xx + 1 {
-		resp, err := http.ReadResponse(r, &http.Request{Method: method})
+		resp, err := http.ReadResponse(r, &http.Request{Method: method}) //nolint:bodyclose // whole closes it
 		if err != nil {
 			return nil, err
 		}
@@ -133,7 +133,7 @@ func (c *commitConn) answer(method string) (*Response, error) {
 }
 
 func (c *commitConn) whole(resp *http.Response) (*Response, error) {
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	// A body that ends with the connection may have been cut. TLS does not tell
 	// either: crypto/tls takes an end without the closing alert for an end.
 	if resp.ContentLength < 0 && len(resp.TransferEncoding) == 0 {
