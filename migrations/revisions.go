@@ -33,7 +33,9 @@ CREATE TABLE IF NOT EXISTS ` + revisionsTable + ` (
 
 	selectRevisions = `SELECT version, description, type, applied, total, executed_at, execution_time,
 	coalesce(error, ''), coalesce(error_stmt, ''), hash, coalesce(partial_hashes, 'null'::jsonb), operator_version
-FROM ` + revisionsTable + ` WHERE version NOT LIKE '.%' ORDER BY version` // the CLI keeps notes of its own under names with a dot
+FROM ` + revisionsTable + ` WHERE version NOT LIKE '.%' ORDER BY version`  // the CLI keeps notes of its own under names with a dot
+
+	revisionsExist = `SELECT to_regclass('` + revisionsTable + `') IS NOT NULL`
 
 	upsertRevision = `INSERT INTO ` + revisionsTable + `
 	(version, description, type, applied, total, executed_at, execution_time, error, error_stmt, hash, partial_hashes, operator_version)
@@ -52,7 +54,11 @@ func (revisions) Ident() *migrate.TableIdent {
 	return &migrate.TableIdent{Name: revisionsName, Schema: revisionsName}
 }
 
+// ReadRevisions returns none where the table does not exist yet.
 func (r revisions) ReadRevisions(ctx context.Context) (all []*migrate.Revision, err error) {
+	if exist, err := r.exist(ctx); err != nil || !exist {
+		return nil, err
+	}
 	rows, err := r.q.QueryContext(ctx, selectRevisions)
 	if err != nil {
 		return nil, err
@@ -71,6 +77,20 @@ func (r revisions) ReadRevisions(ctx context.Context) (all []*migrate.Revision, 
 		all = append(all, &v)
 	}
 	return all, rows.Err()
+}
+
+func (r revisions) exist(ctx context.Context) (exist bool, err error) {
+	rows, err := r.q.QueryContext(ctx, revisionsExist)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := rows.Scan(&exist); err != nil {
+			return false, err
+		}
+	}
+	return exist, rows.Err()
 }
 
 func (r revisions) ReadRevision(ctx context.Context, version string) (*migrate.Revision, error) {

@@ -1,4 +1,4 @@
--- Made from schema.sql by `go run ./cmd/schema init`; do not edit.
+-- Made from schema.sql by go run ./cmd/schema init. Not to be edited.
 
 -- The desired state of the database. The versioned files beside it lead here;
 -- a test holds the two together. Ids are UUIDv7 unless said otherwise, times
@@ -189,9 +189,10 @@ CREATE TABLE outbox_cursors (
   PRIMARY KEY (service, stream)
 ) WITH (fillfactor = 50);
 
--- Partitions of the outbox, a day (UTC) each: those of today and the given
--- number of days ahead are made where they are missing. Created aside and
--- attached, which lets writers go on; whoever cannot lock in time tries again.
+-- Makes the outbox's partitions of today and of the given number of days ahead
+-- where they are missing, a day (UTC) each, and returns how many it made. They
+-- are created aside and attached, which lets writers go on. It gives up
+-- (lock_not_available) rather than wait long; call it again then.
 CREATE FUNCTION outbox_make_partitions(days integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
@@ -200,20 +201,20 @@ SET timezone = 'UTC'
 AS $function$
 DECLARE
   day date;
-  name text;
+  part text;
   made integer := 0;
 BEGIN
-  IF days NOT BETWEEN 0 AND 366 THEN
+  IF days IS NULL OR days NOT BETWEEN 0 AND 366 THEN
     RAISE EXCEPTION 'days ahead must be between 0 and 366, not %', days USING ERRCODE = 'invalid_parameter_value';
   END IF;
   PERFORM pg_advisory_xact_lock(hashtextextended('public.outbox partitions', 0));
   FOR i IN 0..days LOOP
     day := now()::date + i;
-    name := 'outbox_' || to_char(day, 'YYYYMMDD');
-    CONTINUE WHEN to_regclass(format('public.%I', name)) IS NOT NULL;
-    EXECUTE format('CREATE TABLE public.%I (LIKE public.outbox INCLUDING ALL)', name);
+    part := 'outbox_' || to_char(day, 'YYYYMMDD');
+    CONTINUE WHEN to_regclass(format('public.%I', part)) IS NOT NULL;
+    EXECUTE format('CREATE TABLE public.%I (LIKE public.outbox INCLUDING ALL)', part);
     EXECUTE format('ALTER TABLE public.outbox ATTACH PARTITION public.%I FOR VALUES FROM (%L) TO (%L)',
-      name, day::timestamptz, (day + 1)::timestamptz);
+      part, day::timestamptz, (day + 1)::timestamptz);
     made := made + 1;
   END LOOP;
   RETURN made;
@@ -221,16 +222,19 @@ END
 $function$;
 
 -- Drops the outbox's partitions that ended at least the given number of days
--- ago, as long as every row in them was sent: a cursor of this very cluster
--- is at or past it. A row without a cursor was never sent.
+-- ago and whose rows were all sent, and returns how many. Sent means that a
+-- cursor which counts in this very cluster's transaction ids is at or past the
+-- row; what has no cursor was not sent. Dropping stops writers for a moment,
+-- so that it gives up at once where it has to wait: call it in a transaction
+-- of its own, and again later.
 CREATE FUNCTION outbox_drop_partitions(keep_days integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
-SET lock_timeout = '500ms'
+SET lock_timeout = '200ms'
 SET timezone = 'UTC'
 AS $function$
 DECLARE
-  part record;
+  part text;
   unsent boolean;
   dropped integer := 0;
 BEGIN
@@ -239,25 +243,27 @@ BEGIN
   END IF;
   PERFORM pg_advisory_xact_lock(hashtextextended('public.outbox partitions', 0));
   FOR part IN
-    SELECT c.relname AS name
+    SELECT c.relname
     FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
     WHERE i.inhparent = 'public.outbox'::regclass
       AND (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'TO \(''([^'']+)''\)'))[1]::timestamptz <= (now()::date - keep_days)::timestamptz
     ORDER BY c.relname
   LOOP
-    -- From here on nobody adds to it; the check below is therefore final.
-    EXECUTE format('LOCK TABLE public.%I IN SHARE MODE', part.name);
+    -- Writers are kept out first, so that what is seen next stays true.
+    EXECUTE format('LOCK TABLE public.%I IN SHARE MODE', part);
     EXECUTE format(
       'SELECT EXISTS (SELECT FROM public.%I o WHERE NOT EXISTS (
          SELECT FROM public.outbox_cursors c
          WHERE c.service = o.service AND c.stream = o.stream AND (c.xid, c.id) >= (o.xid, o.id)
-           AND c.system_identifier = (SELECT system_identifier FROM pg_control_system())))', part.name)
+           AND c.system_identifier = (SELECT system_identifier FROM pg_control_system())))', part)
       INTO unsent;
     CONTINUE WHEN unsent;
-    EXECUTE format('DROP TABLE public.%I', part.name);
+    EXECUTE format('DROP TABLE public.%I', part);
     dropped := dropped + 1;
   END LOOP;
   RETURN dropped;
+EXCEPTION WHEN lock_not_available THEN
+  RETURN 0; -- what was dropped in this call is there again
 END
 $function$;
 

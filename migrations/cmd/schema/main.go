@@ -1,50 +1,94 @@
-// Command schema keeps the versioned migration files in step with schema.sql.
-// Run it in the migrations directory.
+// Command schema keeps the versioned migration files and schema.sql together.
 package main
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
 	"ariga.io/atlas/sql/migrate"
+
+	"postbus.dev/migrations/internal/drift"
 )
 
 const (
 	directory = "versions"
+	desired   = "schema.sql"
 	initFile  = "20261122000001_init.sql"
+	initHead  = "-- Made from schema.sql by go run ./cmd/schema init. Not to be edited.\n\n"
+
+	usage = `usage, in the migrations directory:
+  go run ./cmd/schema init   rewrite the one versioned file from schema.sql, and atlas.sum
+  go run ./cmd/schema hash   rewrite atlas.sum from the versioned files
+  go run ./cmd/schema check  fail unless atlas.sum fits, and the one file schema.sql (needs no database)
+  go run ./cmd/schema diff   print what a new versioned file must do to reach schema.sql
+                             (DATABASE_URL: a server on which two databases can be made and dropped)
+`
 )
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
+	err := run(context.Background(), os.Args[1:], os.Stdout)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Print(usage)
+		return
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "schema:", err)
 		os.Exit(1)
 	}
 }
 
-func run(args []string) error {
-	if len(args) == 0 {
-		args = []string{"help"}
+func run(ctx context.Context, args []string, out io.Writer) error {
+	if len(args) != 1 {
+		return fmt.Errorf("one command is needed\n%s", usage)
 	}
 	switch args[0] {
 	case "init":
 		return rewriteInit()
 	case "hash":
 		return rehash()
+	case "check":
+		return check()
+	case "diff":
+		return diff(ctx, out)
+	case "help", "-h", "--help":
+		return flag.ErrHelp
 	}
-	return fmt.Errorf("usage: schema init | hash | diff")
+	return fmt.Errorf("unknown command %q\n%s", args[0], usage)
 }
 
+// rewriteInit is for the time before the first release: later, a file that was
+// applied somewhere would be rewritten.
 func rewriteInit() error {
-	b, err := os.ReadFile("schema.sql")
+	if one, err := onlyInit(); err != nil || !one {
+		return errors.Join(err, fmt.Errorf("%s holds other files than %s: write a new one instead", directory, initFile))
+	}
+	text, err := initText()
 	if err != nil {
 		return err
 	}
-	head := "-- Made from schema.sql by `go run ./cmd/schema init`; do not edit.\n\n"
-	if err := os.WriteFile(filepath.Join(directory, initFile), append([]byte(head), b...), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(directory, initFile), text, 0o644); err != nil {
 		return err
 	}
 	return rehash()
+}
+
+func onlyInit() (bool, error) {
+	names, err := filepath.Glob(filepath.Join(directory, "*.sql"))
+	if err != nil {
+		return false, err
+	}
+	return len(names) == 0 || len(names) == 1 && filepath.Base(names[0]) == initFile, nil
+}
+
+func initText() ([]byte, error) {
+	text, err := os.ReadFile(desired)
+	return append([]byte(initHead), text...), err
 }
 
 func rehash() error {
@@ -57,4 +101,67 @@ func rehash() error {
 		return err
 	}
 	return migrate.WriteSumFile(dir, sum)
+}
+
+func check() error {
+	dir, err := migrate.NewLocalDir(directory)
+	if err != nil {
+		return err
+	}
+	if err := migrate.Validate(dir); err != nil {
+		return fmt.Errorf("%s does not fit the versioned files: %w", migrate.HashFileName, err)
+	}
+	one, err := onlyInit()
+	if err != nil || !one {
+		return err
+	}
+	want, err := initText()
+	if err != nil {
+		return err
+	}
+	got, err := os.ReadFile(filepath.Join(directory, initFile))
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(got, want) {
+		return fmt.Errorf("%s is not %s: run go run ./cmd/schema init", initFile, desired)
+	}
+	return nil
+}
+
+func diff(ctx context.Context, out io.Writer) error {
+	dsn := os.Getenv("DATABASE_URL")
+	if dsn == "" {
+		return errors.New("DATABASE_URL is not set: name a server on which two databases can be made and dropped")
+	}
+	dir, err := migrate.NewLocalDir(directory)
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(desired)
+	if err != nil {
+		return err
+	}
+	report, err := drift.Find(ctx, dsn, dir, string(text))
+	if err != nil {
+		return err
+	}
+	return show(out, report)
+}
+
+func show(out io.Writer, r drift.Report) error {
+	if r.Empty() {
+		_, err := fmt.Fprintln(out, "-- the versioned files lead to schema.sql")
+		return err
+	}
+	var errs []error
+	for _, d := range r.Differences {
+		_, err := fmt.Fprintf(out, "-- %q\n", d)
+		errs = append(errs, err)
+	}
+	for _, s := range r.Statements {
+		_, err := fmt.Fprintf(out, "%s;\n", s)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }

@@ -1,0 +1,90 @@
+// Command migrate brings a Postbus database to the newest schema.
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"postbus.dev/migrations"
+)
+
+const usage = `usage: migrate [apply | status]
+
+  apply   execute what the database lacks (the default); safe to run at the
+          same time as services and other migrate commands
+  status  print the version of the database and the files that it lacks
+
+The database is the one of POSTBUS_MIGRATE_URL or, where that is not set, of
+DATABASE_URL: a PostgreSQL URL or keyword string of a role that may create
+tables. Exit codes: 0 done, 1 failed, 2 called wrongly.
+`
+
+// errUsage is a wrong call.
+var errUsage = errors.New("called wrongly")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout)
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "migrate:", err)
+	if errors.Is(err, errUsage) {
+		os.Exit(2)
+	}
+	os.Exit(1)
+}
+
+func run(ctx context.Context, args []string, env func(string) string, out io.Writer) error {
+	verb := "apply"
+	if len(args) > 0 {
+		verb = args[0]
+	}
+	if verb == "help" || verb == "-h" || verb == "-help" || verb == "--help" {
+		_, err := io.WriteString(out, usage)
+		return err
+	}
+	if len(args) > 1 || verb != "apply" && verb != "status" {
+		return fmt.Errorf("%w: %s\n%s", errUsage, strings.Join(args, " "), usage)
+	}
+	dsn := cmp.Or(env("POSTBUS_MIGRATE_URL"), env("DATABASE_URL"))
+	if dsn == "" {
+		return fmt.Errorf("%w: neither POSTBUS_MIGRATE_URL nor DATABASE_URL is set\n%s", errUsage, usage)
+	}
+	if verb == "status" {
+		return status(ctx, dsn, out)
+	}
+	return apply(ctx, dsn, out)
+}
+
+func status(ctx context.Context, dsn string, out io.Writer) error {
+	state, err := migrations.Inspect(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "version: %s\npending: %d\n", cmp.Or(state.Current, "none"), len(state.Pending))
+	for _, name := range state.Pending {
+		if err == nil {
+			_, err = fmt.Fprintf(out, "  %s\n", name)
+		}
+	}
+	return err
+}
+
+func apply(ctx context.Context, dsn string, out io.Writer) error {
+	n, err := migrations.Apply(ctx, dsn, slog.New(slog.NewTextHandler(out, nil)))
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "%d applied\n", n)
+	return err
+}

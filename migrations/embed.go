@@ -1,6 +1,0 @@
-package migrations
-
-import "embed"
-
-//go:embed versions schema.sql
-var embedded embed.FS
