@@ -105,7 +105,7 @@ WITH u AS (
   INSERT INTO outbox (id, service, stream, subject, event)
   SELECT e.id, $19, e.stream, e.subject, e.event
   FROM unnest($20::uuid[], $21::text[], $22::uuid[], $23::text[], $24::text[], $25::bytea[]) AS e(publish_id, state, id, stream, subject, event)
-  JOIN stored ON stored.id = e.publish_id AND stored.state = e.state
+  WHERE ((e.publish_id, e.state) IN (SELECT id, state FROM stored)) IS TRUE
 )
 SELECT * FROM stored`
 

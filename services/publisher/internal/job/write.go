@@ -27,6 +27,12 @@ var ungated = limit.Ungated("u.gate_provider", "u.gate_client", "u.account_id::t
 // locks of the two statements before it. An arm moves only with its lane: the
 // lane row is updated in the same statement, and a publish whose lane did not
 // move does not either.
+//
+// The sessions' planner settings leave nested loops as the only join, and a
+// result of WITH has no index: joined, n rows are compared with n. So it is asked
+// by an IN, which is hashed; IS TRUE keeps the planner from making a join of it.
+// An arm logs no step, so that the armed_at of a step is that of the row as it
+// was read.
 var sqlMove = `
 WITH u AS (
   SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::boolean[], $6::boolean[], $7::bigint[],
@@ -77,15 +83,15 @@ WITH u AS (
   RETURNING p.id, p.version, p.next_at, p.fresh_until, p.armed_at, p.send_by, p.quiet_at, p.unconfirmed_at, p.step_at, p.ended_at
 ), logged AS (
   INSERT INTO publish_attempts (id, publish_id, attempt, armed_at, step, call, outcome, provider_request_id, provider_code, http_status, message, duration_ms)
-  SELECT a.id, a.publish_id, a.attempt, moved.armed_at, a.step, a.call, a.outcome, a.request_id, a.code, a.status, a.message, a.duration_ms
-  FROM unnest($29::uuid[], $30::uuid[], $31::integer[], $32::text[], $33::text[], $34::text[], $35::text[], $36::text[], $37::integer[], $38::text[], $39::integer[])
-    AS a(id, publish_id, attempt, step, call, outcome, request_id, code, status, message, duration_ms)
-  JOIN moved ON moved.id = a.publish_id
+  SELECT a.id, a.publish_id, a.attempt, a.armed_at, a.step, a.call, a.outcome, a.request_id, a.code, a.status, a.message, a.duration_ms
+  FROM unnest($29::uuid[], $30::uuid[], $31::integer[], $32::text[], $33::text[], $34::text[], $35::text[], $36::text[], $37::integer[], $38::text[], $39::integer[], $47::timestamptz[])
+    AS a(id, publish_id, attempt, step, call, outcome, request_id, code, status, message, duration_ms, armed_at)
+  WHERE (a.publish_id IN (SELECT id FROM moved)) IS TRUE
 ), told AS (
   INSERT INTO outbox (id, service, stream, subject, event)
   SELECT e.id, $45, e.stream, e.subject, e.event
   FROM unnest($40::uuid[], $41::uuid[], $42::text[], $43::text[], $44::bytea[]) AS e(publish_id, id, stream, subject, event)
-  JOIN moved ON moved.id = e.publish_id
+  WHERE (e.publish_id IN (SELECT id FROM moved)) IS TRUE
 )
 SELECT * FROM moved`
 
@@ -237,6 +243,7 @@ type columns struct {
 	gateProvider, gateClient                                         []string
 	stepID, stepOf                                                   [][16]byte
 	stepAttempt, stepStatus, stepMS                                  []int32
+	stepArmed                                                        []pgtype.Timestamptz
 	stepName, stepCall, stepOutcome, stepRequest, stepCode, stepText []string
 	eventOf                                                          [][16]byte
 }
@@ -257,17 +264,17 @@ func (c *columns) add(t *Transition) {
 	c.result, c.failure = append(c.result, p.Result), append(c.failure, p.Error)
 	c.gateProvider, c.gateClient = append(c.gateProvider, t.Gates.Provider), append(c.gateClient, t.Gates.Client)
 	for _, st := range t.Steps {
-		c.addStep(p.ID, st)
+		c.addStep(p, st)
 	}
 	for range t.rows.ids {
 		c.eventOf = append(c.eventOf, p.ID)
 	}
 }
 
-func (c *columns) addStep(of uuid.UUID, st Step) {
-	c.stepID, c.stepOf = append(c.stepID, uuid.Must(uuid.NewV7())), append(c.stepOf, of)
+func (c *columns) addStep(p *Publish, st Step) {
+	c.stepID, c.stepOf = append(c.stepID, uuid.Must(uuid.NewV7())), append(c.stepOf, p.ID)
 	c.stepAttempt, c.stepStatus = append(c.stepAttempt, int32(st.Attempt)), append(c.stepStatus, int32(st.HTTPStatus))
-	c.stepMS = append(c.stepMS, int32(st.Duration.Milliseconds()))
+	c.stepMS, c.stepArmed = append(c.stepMS, int32(st.Duration.Milliseconds())), append(c.stepArmed, stamp(p.ArmedAt))
 	c.stepName, c.stepCall, c.stepOutcome = append(c.stepName, st.Step), append(c.stepCall, clean(st.Call)), append(c.stepOutcome, st.Outcome)
 	c.stepRequest, c.stepCode, c.stepText = append(c.stepRequest, clean(st.RequestID)), append(c.stepCode, clean(st.Code)), append(c.stepText, clean(st.Message))
 }
@@ -285,7 +292,7 @@ func (s *Store) moveArgs(ts []*Transition) []any {
 		c.sendIn, c.settle, c.attempt, c.failures, c.looks, c.unconfirmed, c.delayReason, c.remoteID,
 		c.result, c.failure, c.gateProvider, c.gateClient, c.scheduled, [16]byte(s.cfg.Owner),
 		c.stepID, c.stepOf, c.stepAttempt, c.stepName, c.stepCall, c.stepOutcome, c.stepRequest, c.stepCode, c.stepStatus, c.stepText, c.stepMS,
-		c.eventOf, rows.ids, rows.streams, rows.subjects, rows.bodies, s.cfg.Service, c.hold,
+		c.eventOf, rows.ids, rows.streams, rows.subjects, rows.bodies, s.cfg.Service, c.hold, c.stepArmed,
 	}
 }
 
