@@ -100,7 +100,7 @@ func (t *turn) answer(ctx context.Context, step connectors.Step, err error) {
 }
 
 func (t *turn) accepted(ctx context.Context, step connectors.Step) {
-	steps := []job.Step{t.step("commit", outcomeOf(step), step.Call, nil)}
+	steps := []job.Step{t.step("commit", outcomeOf(step), step.Call, noted(step))}
 	cp := keep(step.Checkpoint, t.p.Checkpoint)
 	if step.Next == connectors.Done && step.Post != nil {
 		t.complete(ctx, step.Post, cp, steps)

@@ -30,15 +30,15 @@ func (t *turn) prepare(ctx context.Context) {
 		}
 		tr.Publish.State, tr.FreshIn = job.Ready, step.FreshFor
 		tr.Publish.NextAt = t.p.DueAt
-		tr.Steps = []job.Step{t.step("prepare", "ready", step.Call, nil)}
+		tr.Steps = []job.Step{t.step("prepare", "ready", step.Call, noted(step))}
 	case connectors.Wait:
 		tr.NextIn, tr.HasNext = step.Wait, true
 		if string(tr.Publish.Checkpoint) != string(t.p.Checkpoint) {
-			tr.Steps = []job.Step{t.step("prepare", "wait", step.Call, nil)}
+			tr.Steps = []job.Step{t.step("prepare", "wait", step.Call, noted(step))}
 		}
 	default:
 		tr.HasNext = true
-		tr.Steps = []job.Step{t.step("prepare", "continue", step.Call, nil)}
+		tr.Steps = []job.Step{t.step("prepare", "continue", step.Call, noted(step))}
 	}
 	tr.Publish.DelayReason = ""
 	if t.write(ctx, tr) {
@@ -67,7 +67,7 @@ func (t *turn) confirm(ctx context.Context) {
 		return
 	}
 	if step.Next == connectors.Done && step.Post != nil {
-		t.complete(ctx, step.Post, keep(step.Checkpoint, t.p.Checkpoint), []job.Step{t.step("confirm", "done", step.Call, nil)})
+		t.complete(ctx, step.Post, keep(step.Checkpoint, t.p.Checkpoint), []job.Step{t.step("confirm", "done", step.Call, noted(step))})
 		return
 	}
 	tr := t.transition(job.Confirming)

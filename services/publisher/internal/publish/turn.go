@@ -257,6 +257,9 @@ func (t *turn) step(name, outcome string, c connectors.Call, e *connectors.Error
 	return st
 }
 
+// noted carries what a step saw into the attempt log.
+func noted(step connectors.Step) *connectors.Error { return &connectors.Error{Message: step.Note} }
+
 // backoff doubles from the connector's first wait to its limit, with jitter.
 func (t *turn) backoff() time.Duration {
 	d := t.timing.Backoff
