@@ -77,7 +77,7 @@ func hintCases() map[string]hintCase {
 		"hints/caption rewritten": looked, "hints/caption without @": looked, "hints/reads fail": posted, "hints/list fails": looked,
 		// No single publish shows these.
 		"hints/stuck":            {test: "services/connectors/instagram.TestContainerThatCameToNothingIsMadeAgain"}, // after 30 minutes
-		"hints/processing delay": {test: "deploy/e2e.TestEachFaultAroundCommitOnEachKindOfPostEndsAsItMust"},         // every container there
+		"hints/processing delay": {test: "deploy/e2e.TestEachFaultAroundCommitOnEachKindOfPostEndsAsItMust"},        // every container there
 		"hints/published state":  {test: "services/connectors/instagram.TestFindReadsTheOutcomeFromContainerAndList"},
 		"hints/answer shapes":    {test: "services/connectors/sandbox/instagram.TestMeComesInBothShapesWithTwoDifferentIDs"},
 		"hints/foreign posts":    {test: "services/connectors/instagram.TestOutcomeIsNeverWrongAmongStrangersPosts"},
