@@ -145,7 +145,7 @@ func timedCases() []*timed {
 		}, state: "completed", told: []string{"delayed", "completed"}, delays: []string{"reauth"}, calls: 1,
 			steps: []timedStep{{delayed("reauth"), (*timed).waits}, {looked(3), func(s *timed) {
 				s.untouched()
-				s.w.NewToken(s.account)
+				s.w.NewToken(s.account, true)
 			}}}},
 		{name: "disconnected account", begin: func(s *timed) {
 			s.w.SetStatus(s.account, "disconnected")

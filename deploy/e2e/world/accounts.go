@@ -26,14 +26,17 @@ func (w *World) SetStatus(i int, status string) {
 	w.Exec(`UPDATE oauth_accounts SET status = $2, version = version + 1 WHERE id = $1`, w.Accounts[i], status)
 }
 
-// NewToken gives account i a token that works, as a refresh or a reconnect
-// does.
-func (w *World) NewToken(i int) {
+// NewToken gives account i another token, as a refresh or a reconnect does. One
+// that does not work is refused like the one before.
+func (w *World) NewToken(i int, works bool) {
 	w.T.Helper()
 	p := w.Provider[i]
 	token, err := w.Sandbox.IssueToken(stage.TokenFilter{Provider: p.Provider, Account: p.ID}, 60*24*time.Hour)
 	if err != nil {
 		w.T.Fatal(err)
+	}
+	if !works {
+		w.Sandbox.RevokeTokens(stage.TokenFilter{Provider: p.Provider, Token: token}, stage.Dead{Code: 190, Subcode: 467})
 	}
 	w.seedAs("demo", "api-key", account.SeedAccount{
 		Provider: p.Provider, ProviderAccountID: p.ID, Username: p.Username, AccessToken: connectors.NewSecret(token),
