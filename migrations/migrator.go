@@ -34,7 +34,7 @@ func applyFrom(ctx context.Context, dsn string, log *slog.Logger, fsys fs.FS) (i
 	if err != nil {
 		return 0, err
 	}
-	defer m.db.Close()
+	defer func() { _ = m.db.Close() }()
 	return m.apply(ctx)
 }
 
@@ -43,7 +43,7 @@ func inspectFrom(ctx context.Context, dsn string, fsys fs.FS) (State, error) {
 	if err != nil {
 		return State{}, err
 	}
-	defer m.db.Close()
+	defer func() { _ = m.db.Close() }()
 	state, _, err := m.inspect(ctx)
 	return state, err
 }

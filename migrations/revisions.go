@@ -63,7 +63,7 @@ func (r revisions) ReadRevisions(ctx context.Context) (all []*migrate.Revision, 
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	for rows.Next() {
 		var v migrate.Revision
 		var hashes []byte
@@ -84,7 +84,7 @@ func (r revisions) exist(ctx context.Context) (exist bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	for rows.Next() {
 		if err := rows.Scan(&exist); err != nil {
 			return false, err

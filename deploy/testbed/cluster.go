@@ -34,12 +34,12 @@ type PostgreSQL struct {
 func (p *PostgreSQL) Database(t testing.TB) string {
 	t.Helper()
 	name := fmt.Sprintf("test_%d", p.databases.Add(1))
-	if err := p.exec(fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", name, template)); err != nil {
+	if err := p.exec(t.Context(), fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", name, template)); err != nil {
 		t.Fatalf("create test database: %v", err)
 	}
 	t.Cleanup(func() {
 		// A test may have stopped the cluster for good.
-		if err := p.exec(fmt.Sprintf("DROP DATABASE %s WITH (FORCE)", name)); err != nil && p.Running() {
+		if err := p.exec(context.Background(), fmt.Sprintf("DROP DATABASE %s WITH (FORCE)", name)); err != nil && p.Running() {
 			t.Errorf("drop test database: %v", err)
 		}
 	})
@@ -94,22 +94,22 @@ func dataDir() string {
 }
 
 func (p *PostgreSQL) makeTemplate(ctx context.Context) error {
-	if err := p.exec("CREATE DATABASE " + template); err != nil {
+	if err := p.exec(ctx, "CREATE DATABASE "+template); err != nil {
 		return fmt.Errorf("make template database: %w", err)
 	}
 	if _, err := migrations.Apply(ctx, p.DSN(template), nil); err != nil {
 		return err
 	}
 	// Sessions in a template keep others from copying it.
-	if err := p.exec("ALTER DATABASE " + template + " WITH ALLOW_CONNECTIONS false"); err != nil {
+	if err := p.exec(ctx, "ALTER DATABASE "+template+" WITH ALLOW_CONNECTIONS false"); err != nil {
 		return fmt.Errorf("close template database: %w", err)
 	}
 	return nil
 }
 
 // exec runs one statement outside of tests' databases. It keeps no session.
-func (p *PostgreSQL) exec(sql string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+func (p *PostgreSQL) exec(ctx context.Context, sql string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, p.DSN("postgres"))
 	if err != nil {
@@ -120,5 +120,5 @@ func (p *PostgreSQL) exec(sql string) error {
 }
 
 func (p *PostgreSQL) close() error {
-	return errors.Join(p.Server.Close(), os.RemoveAll(p.dir))
+	return errors.Join(p.Close(), os.RemoveAll(p.dir))
 }

@@ -28,13 +28,10 @@ func TestChild(t *testing.T) {
 	exec1(t, testbed.Database(t), "CREATE TABLE x (n int)")
 	testbed.NATS(t)
 	fmt.Println("ready", filepath.Dir(testbed.Dir(t)))
-	switch how {
-	case "panic":
+	_, _ = io.Copy(io.Discard, os.Stdin) // until told, or killed
+	if how == "panic" {
 		panic("as told")
-	case "end":
-		return
 	}
-	_, _ = io.Copy(io.Discard, os.Stdin) // until killed
 }
 
 // child is a run of TestChild.
@@ -144,6 +141,7 @@ func TestNothingIsLeftHoweverTestsEnd(t *testing.T) {
 			if how == "kill" {
 				_ = c.cmd.Process.Kill()
 			}
+			c.stdin.Close()
 			_ = c.cmd.Wait()
 			wantNothingLeft(t, c)
 		})
@@ -208,6 +206,7 @@ func TestRootAndAnOrdinaryUserAreServedAlike(t *testing.T) {
 	}
 	const nobody = 65534
 	c := startChild(t, "end", &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}})
+	c.stdin.Close()
 	if err := c.cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ package nats
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -122,7 +123,7 @@ func options(c Config) (*server.Options, error) {
 
 // portIsFree asks before the server does, which words it less plainly.
 func portIsFree(addr string) error {
-	l, err := net.Listen("tcp", addr)
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%s is taken by another process: stop that, or choose another address", addr)
 	}

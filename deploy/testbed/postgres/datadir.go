@@ -112,12 +112,12 @@ func (s *Server) enter(cmd *exec.Cmd, data string) (closeDir func(), err error) 
 		return nil, fmt.Errorf("open data directory: %w", err)
 	}
 	if _, err := os.Stat("/proc/self/fd"); err != nil {
-		dir.Close()
+		_ = dir.Close()
 		return nil, fmt.Errorf("use data directory: user %s, whom PostgreSQL runs as, may not enter %s: use a directory that all may enter", s.owner.name, filepath.Dir(data))
 	}
 	cmd.ExtraFiles = []*os.File{dir} // descriptor 3
 	cmd.Args = append(cmd.Args, "-D", "/proc/self/fd/3")
-	return func() { dir.Close() }, nil
+	return func() { _ = dir.Close() }, nil
 }
 
 // endOrphan waits for a server that still runs on the data though its owner is

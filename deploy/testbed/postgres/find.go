@@ -45,13 +45,13 @@ type Search struct {
 }
 
 // Find returns the newest PostgreSQL that can be used, or ErrNotFound.
-func Find(s Search) (Binaries, error) {
+func Find(ctx context.Context, s Search) (Binaries, error) {
 	o, err := findOwner("")
 	if err != nil {
 		return Binaries{}, err
 	}
 	if dir := os.Getenv(binariesEnv); dir != "" && s.Dirs == nil {
-		b, err := s.inspect(dir, o)
+		b, err := s.inspect(ctx, dir, o)
 		if err != nil {
 			return Binaries{}, fmt.Errorf("use PostgreSQL of %s=%s: %w", binariesEnv, dir, err)
 		}
@@ -59,7 +59,7 @@ func Find(s Search) (Binaries, error) {
 	}
 	var best Binaries
 	for _, dir := range s.candidates() {
-		if b, err := s.inspect(dir, o); err == nil && b.Major > best.Major {
+		if b, err := s.inspect(ctx, dir, o); err == nil && b.Major > best.Major {
 			best = b
 		}
 	}
@@ -91,8 +91,11 @@ func (s Search) candidates() (dirs []string) {
 // inspect reads the version of the installation whose programs are in dir, and
 // says why it cannot be used. A postgres that is linked into a directory of
 // PATH is followed to its home.
-func (s Search) inspect(dir string, o owner) (Binaries, error) {
+func (s Search) inspect(ctx context.Context, dir string, o owner) (Binaries, error) {
 	server, err := filepath.EvalSymlinks(filepath.Join(dir, "postgres"))
+	if err == nil {
+		server, err = filepath.Abs(server) // it is run from elsewhere
+	}
 	if err != nil {
 		return Binaries{}, err
 	}
@@ -103,7 +106,7 @@ func (s Search) inspect(dir string, o owner) (Binaries, error) {
 	if !o.reaches(dir) {
 		return Binaries{}, fmt.Errorf("user %s may not enter %s", o.name, dir)
 	}
-	b, err := askVersion(server)
+	b, err := askVersion(ctx, server)
 	switch {
 	case err != nil:
 		return Binaries{}, err
@@ -115,8 +118,8 @@ func (s Search) inspect(dir string, o owner) (Binaries, error) {
 	return b, nil
 }
 
-func askVersion(server string) (Binaries, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), versionWait)
+func askVersion(ctx context.Context, server string) (Binaries, error) {
+	ctx, cancel := context.WithTimeout(ctx, versionWait)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, server, "--version")
 	cmd.Dir = "/"

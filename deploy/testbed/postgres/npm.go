@@ -50,7 +50,7 @@ func (s Search) npmPack(ctx context.Context, store string) (err error) {
 	if err := unpack(archive, unpacked); err != nil {
 		return fmt.Errorf("unpack %s: %w", filepath.Base(archive), err)
 	}
-	return place(unpacked, store)
+	return place(ctx, unpacked, store)
 }
 
 func npmPlatform(system, arch string) (string, error) {
@@ -96,7 +96,7 @@ func unpack(archive, into string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	z, err := gzip.NewReader(f)
 	if err != nil {
 		return err
@@ -171,8 +171,8 @@ func link(dir string) error {
 }
 
 // place tries what was unpacked and moves it to where Find looks.
-func place(unpacked, store string) error {
-	b, err := askVersion(filepath.Join(unpacked, "bin", "postgres"))
+func place(ctx context.Context, unpacked, store string) error {
+	b, err := askVersion(ctx, filepath.Join(unpacked, "bin", "postgres"))
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ const (
 // into s.DataDir. Its error is one line that says what was tried and what to
 // install. Several processes may call it at once: one fetches, the others wait.
 func Provision(ctx context.Context, s Search) (Binaries, error) {
-	b, err := Find(s)
+	b, err := Find(ctx, s)
 	if !errors.Is(err, ErrNotFound) {
 		return b, err
 	}
@@ -38,7 +38,7 @@ func Provision(ctx context.Context, s Search) (Binaries, error) {
 		return Binaries{}, fmt.Errorf("get PostgreSQL: %w", err)
 	}
 	defer unlock()
-	if b, err := Find(s); !errors.Is(err, ErrNotFound) {
+	if b, err := Find(ctx, s); !errors.Is(err, ErrNotFound) {
 		return b, err // who had the lock before has fetched it
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchWait)
@@ -60,7 +60,7 @@ func (s Search) fetch(ctx context.Context, store string) (Binaries, error) {
 		err := way.get(ctx, store)
 		if err == nil {
 			var b Binaries
-			if b, err = Find(s); err == nil {
+			if b, err = Find(ctx, s); err == nil {
 				s.say("PostgreSQL %s is in %s", b.Version, b.Dir)
 				return b, nil
 			}
@@ -138,7 +138,7 @@ func (s Search) lockStore(ctx context.Context, store string) (unlock func(), err
 	for told := false; ; told = true {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
-			return func() { f.Close() }, nil
+			return func() { _ = f.Close() }, nil
 		}
 		if !told {
 			s.say("waiting for another process that is fetching PostgreSQL")

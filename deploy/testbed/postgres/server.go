@@ -147,7 +147,7 @@ func (s *Server) dataDir() string { return filepath.Join(s.config.Dir, "data") }
 // Start runs the server again after Stop or Kill, on the same data and under
 // the same DSN. It returns when the server answers.
 func (s *Server) Start(ctx context.Context) error {
-	p, err := s.launch()
+	p, err := s.launch(ctx)
 	if err != nil {
 		return fmt.Errorf("start PostgreSQL: %w", err)
 	}
@@ -157,7 +157,7 @@ func (s *Server) Start(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) launch() (*process, error) {
+func (s *Server) launch(ctx context.Context) (*process, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.proc != nil {
@@ -167,8 +167,8 @@ func (s *Server) launch() (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close()
-	cmd := exec.Command(filepath.Join(s.config.Binaries.Dir, "postgres"), s.settings()...)
+	defer func() { _ = log.Close() }()
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(s.config.Binaries.Dir, "postgres"), s.settings()...)
 	closeDir, err := s.enter(cmd, s.dataDir())
 	if err != nil {
 		return nil, err

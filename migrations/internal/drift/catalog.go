@@ -72,7 +72,7 @@ func catalog(ctx context.Context, db *sql.DB) (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read catalog: %w", err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	objects := map[string]string{}
 	for rows.Next() {
 		var name, definition string

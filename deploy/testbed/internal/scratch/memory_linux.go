@@ -13,5 +13,5 @@ func roomy(dir string) bool {
 	if err := syscall.Statfs(dir, &fs); err != nil {
 		return false
 	}
-	return int64(fs.Type) == tmpfs && fs.Bavail*uint64(fs.Bsize) >= enoughRoom && syscall.Access(dir, 2) == nil
+	return fs.Type == tmpfs && fs.Bavail*uint64(fs.Bsize) >= enoughRoom && syscall.Access(dir, 2) == nil
 }

@@ -103,7 +103,7 @@ func create(base string) (*Dir, error) {
 		return nil, err
 	}
 	if !held(lock) {
-		lock.Close()
+		_ = lock.Close()
 		return nil, nil
 	}
 	d := &Dir{Path: path, lock: lock}
@@ -132,12 +132,14 @@ func (d *Dir) startJanitor() error {
 	if err != nil {
 		return err
 	}
-	defer r.Close()
-	cmd := exec.Command(shell, "-c", janitor, "postbus-janitor", d.Path)
-	cmd.Dir, cmd.Stdin = "/", r
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is not for it
+	defer func() { _ = r.Close() }()
+	cmd := &exec.Cmd{
+		Path: shell, Args: []string{"sh", "-c", janitor, "postbus-janitor", d.Path},
+		Dir: "/", Stdin: r,
+		SysProcAttr: &syscall.SysProcAttr{Setpgid: true}, // a Ctrl-C is not for it
+	}
 	if err := cmd.Start(); err != nil {
-		w.Close()
+		_ = w.Close()
 		return err
 	}
 	d.pipe, d.proc = w, cmd

@@ -39,7 +39,7 @@ func sweepOne(path string) {
 		}
 		return
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }()
 	if !held(lock) {
 		return
 	}
@@ -52,15 +52,18 @@ func sweepOne(path string) {
 func stopServers(path string) {
 	_ = filepath.WalkDir(path, func(p string, _ fs.DirEntry, err error) error {
 		name := filepath.Base(p)
-		if err != nil || !strings.HasPrefix(name, ".s.PGSQL.") || !strings.HasSuffix(name, ".lock") {
-			return nil
+		if err == nil && strings.HasPrefix(name, ".s.PGSQL.") && strings.HasSuffix(name, ".lock") {
+			stopServer(p)
 		}
-		if pid := firstLine(p); pid > 1 {
-			_ = syscall.Kill(pid, syscall.SIGINT)
-			awaitGone(p)
-		}
-		return nil
+		return nil // what cannot be read is not looked into
 	})
+}
+
+func stopServer(lock string) {
+	if pid := firstLine(lock); pid > 1 {
+		_ = syscall.Kill(pid, syscall.SIGINT)
+		awaitGone(lock)
+	}
 }
 
 func firstLine(path string) int {
@@ -68,7 +71,7 @@ func firstLine(path string) int {
 	if err != nil {
 		return 0
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	sc := bufio.NewScanner(f)
 	sc.Scan()
 	n, _ := strconv.Atoi(strings.TrimSpace(sc.Text()))
