@@ -20,8 +20,6 @@ type delivery struct {
 	seq      uint64 // in the stream
 	stream   string
 	consumer string
-	ctx      context.Context
-	cancel   context.CancelCauseFunc
 
 	event     event.Event
 	malformed error // why there is no event
@@ -35,8 +33,8 @@ type delivery struct {
 	msg       *nats.Msg // the newest one: its reply is the one that counts
 	delivered uint64
 	since     time.Time // start of the current try
-
-	overdue context.CancelCauseFunc // ends the current try
+	ctx       context.Context
+	cancel    context.CancelCauseFunc
 
 	// Of the hold: how much the consumer had delivered to others at the last look.
 	others      int64
@@ -48,10 +46,9 @@ type deliveryKey struct{}
 func newDelivery(s *subscription, m *nats.Msg, md *nats.MsgMetadata) *delivery {
 	d := &delivery{
 		sub: s, seq: md.Sequence.Stream, stream: md.Stream, consumer: md.Consumer,
-		msg: m, delivered: md.NumDelivered, since: time.Now(),
+		msg: m, delivered: md.NumDelivered,
 	}
-	d.ctx, d.cancel = context.WithCancelCause(context.WithValue(s.base, deliveryKey{}, d))
-	d.overdue = d.cancel
+	d.again()
 	return d
 }
 
@@ -66,7 +63,7 @@ func (d *delivery) run() {
 	s := d.sub
 	s.conf.meter.took(d)
 	defer s.release(d)
-	defer d.cancel(nil)
+	defer d.end(nil)
 	m := d.decode()
 	m.SetContext(d.ctx)
 	select {
@@ -183,23 +180,33 @@ func (d *delivery) deliveries() uint64 {
 	return d.delivered
 }
 
-// begin starts a try; its context ends when it takes too long.
-func (d *delivery) begin(base context.Context) context.Context {
-	ctx, cancel := context.WithCancelCause(base)
+// again starts a try with a context of its own, which ends when it takes too
+// long or the message is settled.
+func (d *delivery) again() {
+	ctx, cancel := context.WithCancelCause(context.WithValue(d.sub.base, deliveryKey{}, d))
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.since, d.overdue = time.Now(), cancel
-	return ctx
+	if d.cancel != nil {
+		d.cancel(nil)
+	}
+	d.since, d.ctx, d.cancel = time.Now(), ctx, cancel
+}
+
+// end ends the context of the current try.
+func (d *delivery) end(cause error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cancel(cause)
 }
 
 // beat tells the server that the message is in hand, unless the handler is
 // overdue: then its context ends, and the server may deliver elsewhere.
 func (d *delivery) beat(now time.Time) {
 	d.mu.Lock()
-	late, end, m := now.Sub(d.since) > d.sub.conf.handleTimeout, d.overdue, d.msg
+	late, m := now.Sub(d.since) > d.sub.conf.handleTimeout, d.msg
 	d.mu.Unlock()
 	if late {
-		end(errOverdue)
+		d.end(errOverdue)
 		return
 	}
 	d.report(m.InProgress())

@@ -11,12 +11,11 @@ import (
 // and is kept and tried again until it gets through; the others go back, excused.
 func (p *pipeline) hold(next message.HandlerFunc) message.HandlerFunc {
 	return func(m *message.Message) ([]*message.Message, error) {
-		d, base, began := deliveryOf(m), m.Context(), time.Now()
+		d, began := deliveryOf(m), time.Now()
 		gate := d.sub.gate
 		passes := gate.enter(d)
 		for try := uint64(1); ; try++ {
 			overtaken := gate.passed() != passes
-			m.SetContext(d.begin(base))
 			_, err := next(m)
 			if outcomeOf(err) != outcomeUnavailable {
 				p.resume(d)
@@ -31,6 +30,8 @@ func (p *pipeline) hold(next message.HandlerFunc) message.HandlerFunc {
 				d.sub.tally.excuse(d.seq)
 				return nil, err
 			}
+			d.again()
+			m.SetContext(d.ctx)
 		}
 	}
 }
