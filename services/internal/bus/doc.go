@@ -31,7 +31,9 @@
 //   - Unavailable: the database or another part of us is away. The message is not
 //     to blame, so this counts for nothing. Pulling stops; one message stays in
 //     hand and is tried again with growing pauses until it gets through, the others
-//     go back to the server. Then pulling resumes.
+//     go back to the server. Then pulling resumes. Should it be that one message
+//     alone which finds something away, a second one, pulled after HoldTime, shows
+//     it: then the first goes back too, and does not stop pulling again.
 //   - anything else, a panic or a time-out included: the message failed by itself.
 //     It comes back after a growing pause, and goes to the dead letters when it has
 //     failed MaxFailures times.
@@ -48,9 +50,9 @@
 // tries again, in each process of a fleet. What no restart forgets is the server's
 // number: a message delivered more than MaxDeliveries times, less those that this
 // process excused, is a dead letter without another try. That bound is there for
-// the message that kills the process before it can count. During an outage the one
-// message that is kept in hand is not delivered again and the rest are not pulled,
-// so an outage costs a message one delivery per process however long it lasts.
+// the message that kills the process before it can count. During an outage what is
+// kept in hand is not delivered again and the rest is not pulled, so an outage costs
+// a message one delivery per process however long it lasts.
 //
 // # Publishing
 //
