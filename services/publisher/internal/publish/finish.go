@@ -204,9 +204,9 @@ func (t *turn) gateKey(s connectors.Scope) string {
 // delay tells of a wait when its reason is not the one that was told last. Where
 // a token is what it waits for, it asks for a refresh, of each token once.
 func (t *turn) delay(ctx context.Context, tr *job.Transition, reason string, wait time.Duration, detail string) {
-	if reason == connectors.ReasonToken && !t.l.asked(t.acct.TokenVersion) {
+	if version := t.acct.TokenVersion; reason == connectors.ReasonToken && (t.asks == version || t.l.asks(version)) {
 		tr.Events = append(tr.Events, t.refreshEvent(ctx)...)
-		t.asks = t.acct.TokenVersion
+		t.asks = version
 	}
 	if reason == "" || reason == tr.Publish.DelayReason {
 		return

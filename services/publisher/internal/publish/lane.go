@@ -305,6 +305,9 @@ func (l *lane) run(it *item) {
 		t.run()
 		l.r.slots.Release(1)
 	}
+	if t.asks != 0 {
+		l.unasked(t.asks)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.busy--
@@ -352,18 +355,24 @@ func (l *lane) current(ctx context.Context, maxAge time.Duration) (Account, erro
 	return acct, nil
 }
 
-// asked says whether a refresh of this token version, or a later one, was asked
-// for since the lane was taken.
-func (l *lane) asked(version int64) bool {
+// asks says whether it is the caller's to ask for a refresh of this token
+// version: of those on the lane one does, and says by unasked if it could not.
+func (l *lane) asks(version int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return version <= l.refreshes
+	if version <= l.refreshes {
+		return false
+	}
+	l.refreshes = version
+	return true
 }
 
-func (l *lane) hasAsked(version int64) {
+func (l *lane) unasked(version int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.refreshes = max(l.refreshes, version)
+	if l.refreshes == version {
+		l.refreshes--
+	}
 }
 
 // gated returns the gate that stops the publish longest, if any. The list is as

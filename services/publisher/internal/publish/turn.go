@@ -26,7 +26,7 @@ type turn struct {
 	p     job.Publish
 	clock clock // of p's times
 	gone  bool  // read the row again before anything else
-	asks  int64 // the token version of which the next write asks for a refresh; 0: none
+	asks  int64 // the token version of which what is being written asks for a refresh; 0: none
 
 	conn   connectors.Publisher
 	timing connectors.Timing
@@ -194,10 +194,7 @@ func (t *turn) write(ctx context.Context, tr *job.Transition) bool {
 }
 
 func (t *turn) wrote(p job.Publish) {
-	t.p, t.clock = p, clock{db: p.StepAt, here: time.Now()}
-	if t.asks != 0 {
-		t.l.hasAsked(t.asks)
-	}
+	t.p, t.clock, t.asks = p, clock{db: p.StepAt, here: time.Now()}, 0
 }
 
 // pause between looks at a row that this process could not move.
