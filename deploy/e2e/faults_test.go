@@ -132,7 +132,7 @@ func place(f stage.Fault, kind string) stage.Fault {
 func TestEachFaultAroundCommitOnEachKindOfPostEndsAsItMust(t *testing.T) {
 	t.Parallel()
 	cases := faultCases()
-	w := world.New(t, world.Config{Accounts: len(cases) * len(kinds), Factor: 0.02})
+	w := world.New(t, world.Config{Accounts: len(cases) * len(kinds), Factor: 0.04})
 	var scenes []*scene
 	for _, c := range cases {
 		for _, kind := range kinds {
@@ -222,7 +222,8 @@ func (s *scene) allWait(rows map[string]world.Row) bool {
 // asked counts the token versions of an account of which a refresh was asked.
 func asked(w *world.World, account string) (n int) {
 	w.T.Helper()
-	err := w.Pool.QueryRow(context.Background(), `SELECT count(DISTINCT id) FROM outbox WHERE subject = $1 AND convert_from(event, 'UTF8')::jsonb->>'subject' = $2`,
+	err := w.Pool.QueryRow(context.Background(), `SELECT count(DISTINCT convert_from(event, 'UTF8')::jsonb->>'id') FROM outbox
+		WHERE subject = $1 AND convert_from(event, 'UTF8')::jsonb->>'subject' = $2`,
 		events.TypeTokenRefreshRequested, account).Scan(&n)
 	if err != nil {
 		w.T.Fatal(err)

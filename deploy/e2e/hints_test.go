@@ -97,7 +97,7 @@ type hinted struct {
 
 func TestEveryRowOfWhatIsKnownOfInstagramHasASwitchAndTheRightOutcome(t *testing.T) {
 	t.Parallel()
-	w := world.New(t, world.Config{Accounts: 100, Factor: 0.02})
+	w := world.New(t, world.Config{Accounts: 100, Factor: 0.04})
 	rows := mapRows(t, w.Sandbox.Hints()["instagram"], hintCases())
 	w.Publisher(world.ProcessConfig{Recheck: 300 * time.Millisecond})
 	play := func(alone bool) {

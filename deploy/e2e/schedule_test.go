@@ -108,7 +108,7 @@ func timedCases() []*timed {
 			s.hold = s.w.Fault(s.account, stage.Fault{Switch: "hold_after", Call: "media_publish", Count: 1})
 			s.request(nil)
 		}, state: "completed", told: []string{"completed"}, calls: 1,
-			steps: []timedStep{{func(s *timed, r world.Row) bool { return s.w.Hits()[s.hold.ID].Hits > 0 && r.State == "armed" }, func(s *timed) {
+			steps: []timedStep{{func(s *timed, r world.Row) bool { return s.w.Hits()[s.hold.ID].Hits > 0 && !r.ArmedAt.IsZero() }, func(s *timed) {
 				s.cancel("too late")
 				s.http(http.MethodPost, "/cancel", 409, `"CONFLICT"`)
 				s.w.Sandbox.ClearFault(s.hold.ID)
