@@ -64,6 +64,7 @@ func (s Search) fetch(ctx context.Context, store string) (Binaries, error) {
 				s.say("PostgreSQL %s is in %s", b.Version, b.Dir)
 				return b, nil
 			}
+			err = errors.New("it counts as installed, but its programs are not there")
 		}
 		if ctx.Err() != nil {
 			return Binaries{}, fmt.Errorf("get PostgreSQL with %s: %w", way.name, ctx.Err())
@@ -78,7 +79,7 @@ func (s Search) wantedText() string {
 	if s.Major == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" of major version %d, which made the data that is there", s.Major)
+	return fmt.Sprintf(" (wanted is major version %d, which made the data that is there)", s.Major)
 }
 
 // stores are the directories that may hold fetched binaries, the one to fetch

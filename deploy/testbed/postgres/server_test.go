@@ -73,10 +73,8 @@ func openDir(t *testing.T) string {
 func TestDataSurvivesStopAndKill(t *testing.T) {
 	t.Parallel()
 	dirs := map[string]string{
-		"in a directory that all may enter":       openDir(t),
-		"in a directory that only we may enter":   filepath.Join(closedDir(t), "checkout", ".postbus"),
-		"in a directory whose path is very long":  filepath.Join(openDir(t), strings.Repeat("long", 30), strings.Repeat("er", 60)),
-		"in a directory with blanks in its names": filepath.Join(openDir(t), "my data's \"home\""),
+		"where all may enter":      openDir(t),
+		"where only its owner may": filepath.Join(closedDir(t), "my check-out's \"home\"", strings.Repeat("long", 30), strings.Repeat("er", 60), ".postbus"),
 	}
 	for name, dir := range dirs {
 		t.Run(name, func(t *testing.T) {
@@ -99,6 +97,9 @@ func TestDataSurvivesStopAndKill(t *testing.T) {
 			if got := query(t, s, "SELECT count(*)::text FROM kept"); got != "2" {
 				t.Fatalf("%s rows are left of 2", got)
 			}
+			if got := query(t, s, "SELECT current_setting('fsync') || current_setting('synchronous_commit')"); got != "onon" {
+				t.Fatalf("a durable server has fsync and synchronous_commit %s", got)
+			}
 		})
 	}
 }
@@ -113,173 +114,23 @@ func closedDir(t *testing.T) string {
 	return dir
 }
 
-func TestOnlyADurableServerWaitsForTheDisk(t *testing.T) {
+func TestAServerForTestsHasNoPortAndTheCallersSettings(t *testing.T) {
 	t.Parallel()
-	for durable, want := range map[bool]string{true: "on on", false: "off on"} {
-		t.Run(fmt.Sprint(durable), func(t *testing.T) {
-			t.Parallel()
-			s := start(t, Config{Dir: openDir(t), Durable: durable})
-			if got := query(t, s, "SELECT current_setting('fsync') || ' ' || current_setting('synchronous_commit')"); got != want {
-				t.Fatalf("fsync and synchronous_commit are %s", got)
-			}
-		})
+	s := start(t, Config{Dir: openDir(t), Settings: []string{"max_connections=17"}})
+	for setting, want := range map[string]string{
+		"listen_addresses": "", "max_connections": "17",
+		"fsync": "off", "synchronous_commit": "on", // a commit outlives the server, not the machine
+	} {
+		if got := query(t, s, "SELECT current_setting('"+setting+"')"); got != want {
+			t.Errorf("%s is %q, want %q", setting, got, want)
+		}
 	}
+	killLeavesNothing(t, s)
 }
 
-func TestSettingsOfTheCallerCount(t *testing.T) {
-	t.Parallel()
-	s := start(t, Config{Dir: openDir(t), Settings: []string{"max_connections=17", "fsync=on"}})
-	if got := query(t, s, "SELECT current_setting('max_connections') || current_setting('fsync')"); got != "17on" {
-		t.Fatalf("got %s", got)
-	}
-}
-
-func TestAServerIsReachedByNoPort(t *testing.T) {
-	t.Parallel()
-	s := start(t, Config{Dir: openDir(t)})
-	if got := query(t, s, "SELECT current_setting('listen_addresses')"); got != "" {
-		t.Fatalf("it listens on %q", got)
-	}
-}
-
-func TestADirectoryHasOneServer(t *testing.T) {
-	t.Parallel()
-	dir := openDir(t)
-	s := start(t, Config{Dir: dir})
-	wantLine(t, Config{Dir: dir}, "another process uses it: stop that first")
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	start(t, Config{Dir: dir})
-}
-
-// wantLine starts a server in vain and wants one line with the text.
-func wantLine(t *testing.T, c Config, text string) {
+// killLeavesNothing kills the server and looks for what is left of it.
+func killLeavesNothing(t *testing.T, s *Server) {
 	t.Helper()
-	s, err := Start(t.Context(), c)
-	if err == nil {
-		t.Fatal("it started", s.Close())
-	}
-	if !strings.Contains(err.Error(), text) || strings.Contains(err.Error(), "\n") {
-		t.Fatalf("want one line with %q, got %v", text, err)
-	}
-}
-
-func TestForeignFilesAreLeftAlone(t *testing.T) {
-	t.Parallel()
-	dir := openDir(t)
-	s := start(t, Config{Dir: dir})
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Remove(filepath.Join(dir, "data", "PG_VERSION")); err != nil {
-		t.Fatal(err)
-	}
-	wantLine(t, Config{Dir: dir}, "holds files that are not PostgreSQL's: move them away")
-}
-
-func TestDataOfAnotherVersionIsNamed(t *testing.T) {
-	t.Parallel()
-	dir := openDir(t)
-	s := start(t, Config{Dir: dir})
-	bin := s.Binaries()
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "data", "PG_VERSION"), []byte("14\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	wantLine(t, Config{Dir: dir, Binaries: bin}, "was made by PostgreSQL 14, and "+bin.Dir+" is version "+bin.Version+": install PostgreSQL 14, or move the directory away")
-}
-
-func TestAnInterruptedInitializationIsBegunAgain(t *testing.T) {
-	t.Parallel()
-	dir := openDir(t)
-	half := filepath.Join(dir, "data.new")
-	if err := os.MkdirAll(half, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(half, "PG_VERSION"), []byte("15\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	start(t, Config{Dir: dir})
-	if _, err := os.Stat(half); err == nil {
-		t.Fatal("the half is still there")
-	}
-}
-
-func TestAStaleProcessFileDoesNotKeepAServerFromStarting(t *testing.T) {
-	t.Parallel()
-	dead := exec.Command("true")
-	if err := dead.Run(); err != nil {
-		t.Fatal(err)
-	}
-	pids := map[string]int{"of a dead process": dead.Process.Pid, "of a process that is something else": os.Getpid()}
-	for name, pid := range pids {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			dir := openDir(t)
-			s := start(t, Config{Dir: dir})
-			o := s.owner
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
-			file := filepath.Join(dir, "data", "postmaster.pid")
-			if err := os.WriteFile(file, fmt.Appendf(nil, "%d\n%s/data\n1\n5432\n/tmp\n\n0 0\n", pid, dir), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Chown(file, o.uid, o.gid); err != nil {
-				t.Fatal(err)
-			}
-			start(t, Config{Dir: dir})
-		})
-	}
-}
-
-func TestAServerThatLostItsOwnerIsEnded(t *testing.T) {
-	t.Parallel()
-	dir := openDir(t)
-	s := start(t, Config{Dir: dir})
-	query(t, s, "CREATE TABLE kept (n int)")
-	orphan := s.proc
-	// The owner forgets the server and gives the directory up, as a death does.
-	s.proc = nil
-	if err := s.lock.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s.lock = nil
-	var said []string
-	again := start(t, Config{Dir: dir, Search: Search{Progress: func(l string) { said = append(said, l) }}})
-	select {
-	case <-orphan.done:
-	case <-time.After(10 * time.Second):
-		t.Fatal("the orphan still runs")
-	}
-	if len(said) != 1 || !strings.Contains(said[0], "an earlier run left") {
-		t.Fatalf("it said %q", said)
-	}
-	query(t, again, "INSERT INTO kept VALUES (1)")
-}
-
-func TestACanceledStartLeavesNoServer(t *testing.T) {
-	t.Parallel()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	dir := openDir(t)
-	if s, err := Start(ctx, Config{Dir: dir}); err == nil {
-		t.Fatal("it started", s.Close())
-	}
-	start(t, Config{Dir: dir})
-}
-
-func TestAServerThatCannotStartSaysWhy(t *testing.T) {
-	t.Parallel()
-	wantLine(t, Config{Dir: openDir(t), Settings: []string{"shared_buffers=nonsense"}}, `invalid value for parameter "shared_buffers"`)
-}
-
-func TestKillEndsEveryProcessAndCloseFreesTheSegment(t *testing.T) {
-	t.Parallel()
-	s := start(t, Config{Dir: openDir(t)})
 	pid := s.proc.cmd.Process.Pid
 	all := children(pid)
 	if len(all) == 0 {
@@ -302,6 +153,120 @@ func TestKillEndsEveryProcessAndCloseFreesTheSegment(t *testing.T) {
 	}
 	if segmentExists(t, id) {
 		t.Fatalf("segment %d is left", id)
+	}
+}
+
+// wantLine starts a server in vain and wants one line with the text.
+func wantLine(t *testing.T, c Config, text string) {
+	t.Helper()
+	s, err := Start(t.Context(), c)
+	if err == nil {
+		t.Fatal("it started", s.Close())
+	}
+	if !strings.Contains(err.Error(), text) || strings.Contains(err.Error(), "\n") {
+		t.Fatalf("want one line with %q, got %v", text, err)
+	}
+}
+
+// What a server meets in a directory that was used before, one after the other.
+func TestAUsedDirectory(t *testing.T) {
+	t.Parallel()
+	dir := openDir(t)
+	s := start(t, Config{Dir: dir})
+	bin, o := s.Binaries(), s.owner
+	query(t, s, "CREATE TABLE kept (n int)")
+	t.Run("has one server", func(t *testing.T) {
+		wantLine(t, Config{Dir: dir}, "another process uses it: stop that first")
+	})
+	t.Run("is freed of a server that lost its owner", func(t *testing.T) {
+		orphan := forget(t, s)
+		var said []string
+		again := start(t, Config{Dir: dir, Search: Search{Progress: func(l string) { said = append(said, l) }}})
+		select {
+		case <-orphan.done:
+		case <-time.After(10 * time.Second):
+			t.Fatal("the orphan still runs")
+		}
+		if len(said) != 1 || !strings.Contains(said[0], "an earlier run left") {
+			t.Errorf("it said %q", said)
+		}
+		query(t, again, "INSERT INTO kept VALUES (1)")
+	})
+	for name, pid := range map[string]int{"of a dead process": deadPID(t), "of another program": os.Getpid()} {
+		t.Run("may hold the process file "+name, func(t *testing.T) {
+			writeProcessFile(t, dir, pid, o)
+			start(t, Config{Dir: dir})
+		})
+	}
+	t.Run("says why a server cannot start", func(t *testing.T) {
+		wantLine(t, Config{Dir: dir, Settings: []string{"shared_buffers=nonsense"}}, `invalid value for parameter "shared_buffers"`)
+	})
+	version := filepath.Join(dir, "data", "PG_VERSION")
+	t.Run("may be of another version", func(t *testing.T) {
+		if err := os.WriteFile(version, []byte("14\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		wantLine(t, Config{Dir: dir, Binaries: bin}, "was made by PostgreSQL 14, and "+bin.Dir+" is version "+bin.Version+": install PostgreSQL 14, or move the directory away")
+	})
+	t.Run("may hold foreign files", func(t *testing.T) {
+		if err := os.Remove(version); err != nil {
+			t.Fatal(err)
+		}
+		wantLine(t, Config{Dir: dir}, "holds files that are not PostgreSQL's: move them away")
+	})
+}
+
+// forget makes the owner lose its server and give the directory up, as its
+// death would, but for the signal.
+func forget(t *testing.T, s *Server) *process {
+	t.Helper()
+	p := s.proc
+	s.proc = nil
+	if err := s.lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.lock = nil
+	return p
+}
+
+func deadPID(t *testing.T) int {
+	t.Helper()
+	dead := exec.Command("true")
+	if err := dead.Run(); err != nil {
+		t.Fatal(err)
+	}
+	return dead.Process.Pid
+}
+
+func writeProcessFile(t *testing.T, dir string, pid int, o owner) {
+	t.Helper()
+	file := filepath.Join(dir, "data", "postmaster.pid")
+	if err := os.WriteFile(file, fmt.Appendf(nil, "%d\n%s/data\n1\n5432\n/tmp\n\n0 0\n", pid, dir), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(file, o.uid, o.gid); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAnInterruptedInitializationIsBegunAgain(t *testing.T) {
+	t.Parallel()
+	dir := openDir(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if s, err := Start(ctx, Config{Dir: dir}); err == nil {
+		t.Fatal("it started", s.Close())
+	}
+	half := filepath.Join(dir, "data.new") // what a kill leaves
+	if err := os.MkdirAll(half, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(half, "PG_VERSION"), []byte("15\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, Config{Dir: dir})
+	if _, err := os.Stat(half); err == nil {
+		t.Fatal("the half is still there")
 	}
 }
 

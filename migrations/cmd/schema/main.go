@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"ariga.io/atlas/sql/migrate"
 
@@ -156,7 +157,7 @@ func show(out io.Writer, r drift.Report) error {
 	}
 	var errs []error
 	for _, d := range r.Differences {
-		_, err := fmt.Fprintf(out, "-- %q\n", d)
+		_, err := fmt.Fprintf(out, "-- %s\n", strings.ReplaceAll(d, "\n", "\n-- "))
 		errs = append(errs, err)
 	}
 	for _, s := range r.Statements {
