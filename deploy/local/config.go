@@ -8,6 +8,11 @@ import (
 	"time"
 )
 
+// patience is how long the first posts may take: seconds, unless the system was
+// killed with a post under way. The stand-in forgets with its process, so that
+// the account then waits until reading back is given up.
+const patience = 2 * time.Minute
+
 // config is the settings.
 type config struct {
 	httpAddr, natsAddr, sandboxAddr string
@@ -31,7 +36,7 @@ func settings(getenv func(string) string) (config, error) {
 		sandboxAddr: or("POSTBUS_SANDBOX_ADDR", "127.0.0.1:4010"),
 		dataDir:     filepath.Clean(or("POSTBUS_DATA_DIR", ".postbus")),
 		once:        getenv("POSTBUS_DEMO") == "once",
-		patience:    time.Minute,
+		patience:    patience,
 		getenv:      getenv,
 	}
 	var faults []error

@@ -18,6 +18,7 @@ const (
 	upstream   = "/postbus/demo" // who the demo's requests come from
 	demoUser   = "demo"          // whom they are for
 	attachWait = 30 * time.Second
+	murmur     = 10 * time.Second // between two signs of life
 )
 
 // demo does what an upstream system does: it sends requests and listens for
@@ -131,11 +132,14 @@ func (s *system) request(ctx context.Context, js jetstream.JetStream) (waiting m
 // report prints what is heard of the publishes and returns how many were not
 // completed when all had ended, or the patience had.
 func (s *system) report(ctx context.Context, heard <-chan event.Event, waiting map[string]string) (open int) {
-	limit := time.After(s.cfg.patience)
+	limit, silence := time.After(s.cfg.patience), time.NewTicker(murmur)
+	defer silence.Stop()
 	for ended := 0; ended < len(waiting); {
 		select {
 		case <-ctx.Done():
 			return 0
+		case <-silence.C:
+			s.say("still waiting for %d of them", len(waiting)-ended)
 		case <-limit:
 			s.say("\n%d of %d are not through after %s: GET /api/publishes/{id} tells why", len(waiting)-ended, len(waiting), s.cfg.patience)
 			return open + len(waiting) - ended

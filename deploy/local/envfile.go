@@ -19,7 +19,7 @@ func (s *system) writeEnv() error {
 	var b strings.Builder
 	for _, v := range [][2]string{
 		{"DATABASE_URL", s.dsn}, {"NATS_URL", s.natsURL}, {"POSTBUS_KEYSET", keyset},
-		{"INSTAGRAM_BASE_URL", s.getenv("INSTAGRAM_BASE_URL")},
+		{instagramURL, s.getenv(instagramURL)},
 	} {
 		fmt.Fprintf(&b, "%s='%s'\n", v[0], strings.ReplaceAll(v[1], "'", `'\''`))
 	}

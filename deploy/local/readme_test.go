@@ -4,18 +4,16 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"postbus.dev/deploy/testbed"
@@ -40,7 +38,7 @@ func TestTheReadmeIsTrue(t *testing.T) {
 		r.check(b.block, b.run.out.String())
 	}
 	for _, id := range []string{"hello-1", "hello-2", "curly-1"} {
-		r.wantCompleted("/me", id)
+		awaitState(t, r.p, events.PublishID("/me", id).String(), "completed")
 	}
 	r.sendBack(blocks)
 }
@@ -180,21 +178,6 @@ func (r *reader) run(script string) *child {
 	return startInTerminal(r.t, r.dir, cmd)
 }
 
-func (r *reader) wantCompleted(source, id string) {
-	r.t.Helper()
-	path := "/api/publishes/" + events.PublishID(source, id).String()
-	for deadline := time.Now().Add(startWait); ; time.Sleep(100 * time.Millisecond) {
-		got := get(r.t, r.p, path)
-		if strings.Contains(got, `"state":"completed"`) {
-			return
-		}
-		if time.Now().After(deadline) {
-			r.t.Errorf("%s: %s", id, got)
-			return
-		}
-	}
-}
-
 // sendBack sends a dead letter back that is whole: body and headers survive.
 func (r *reader) sendBack(blocks []block) {
 	r.t.Helper()
@@ -209,24 +192,11 @@ func (r *reader) sendBack(blocks []block) {
 	m.Subject = "deadletter." + m.Subject
 	m.Header.Set("Deadletter-Reason", "a bug that is mended")
 	m.Header.Del(jetstream.MsgIDHeader)
-	nc, err := nats.Connect(r.p.nats)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	ack, err := js.PublishMsg(context.Background(), m)
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	number := strconv.FormatUint(publish(r.t, r.p, m), 10)
 	for _, b := range blocks {
 		if strings.Contains(b.script, "--translate") {
-			number, _ := json.Marshal(ack.Sequence)
-			r.run(strings.ReplaceAll(b.script, "DEADLETTER 1 ", "DEADLETTER "+string(number)+" ")).code(startWait)
-			r.wantCompleted(e.Source(), e.ID())
+			r.run(strings.ReplaceAll(b.script, "DEADLETTER 1 ", "DEADLETTER "+number+" ")).code(startWait)
+			awaitState(r.t, r.p, events.PublishID(e.Source(), e.ID()).String(), "completed")
 			return
 		}
 	}

@@ -28,6 +28,8 @@ const (
 	factor = 0.1
 	// grace is for provider calls that are under way at Ctrl-C.
 	grace = 10 * time.Second
+	// lease is how long a killed publisher keeps its accounts from the next one.
+	lease = 5 * time.Second
 )
 
 // system is the services and what they run on.
@@ -151,7 +153,7 @@ func (s *system) prepare(ctx context.Context, stand *sandbox.Sandbox) error {
 	if s.seeded, err = account.Ensure(ctx, seed); err != nil {
 		return fmt.Errorf("connect the demo accounts: %w", err)
 	}
-	return s.writeEnv()
+	return errors.Join(s.forgetPrepared(ctx), s.writeEnv())
 }
 
 // serve runs the services until ctx ends, one of them fails, or, with
@@ -186,7 +188,7 @@ func (s *system) serve(ctx context.Context) error {
 func (s *system) publish(ctx context.Context, listening chan<- string) error {
 	return publisher.Run(ctx, publisher.Config{
 		DatabaseURL: s.dsn, NATSURL: s.natsURL, HTTPAddr: s.cfg.httpAddr, KeysetPath: s.keyset(),
-		TimeFactor: factor, Grace: grace,
+		TimeFactor: factor, Grace: grace, Lease: lease,
 		LogWriter: s.log, SpanExporters: []sdktrace.SpanExporter{s.spans},
 		Getenv: s.getenv, Listening: func(addr string) { listening <- addr },
 	})
@@ -209,9 +211,11 @@ func (s *system) show(ctx context.Context, listening <-chan string) error {
 	return ctx.Err()
 }
 
+const instagramURL = "INSTAGRAM_BASE_URL"
+
 // getenv points the connectors at the sandbox.
 func (s *system) getenv(name string) string {
-	if v := s.cfg.getenv(name); v != "" || name != "INSTAGRAM_BASE_URL" {
+	if v := s.cfg.getenv(name); v != "" || name != instagramURL {
 		return v
 	}
 	return s.sandboxURL + "/instagram"

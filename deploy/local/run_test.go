@@ -12,7 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"postbus.dev/deploy/testbed"
+	"postbus.dev/events"
 )
 
 // TestMakeRun goes through the life of a data directory: made, ended by Ctrl-C,
@@ -35,18 +39,81 @@ func TestMakeRun(t *testing.T) {
 	if again.key != p.key {
 		t.Error("the second start has another API key")
 	}
-	if got := get(t, again, "/api/publishes/"+published); !strings.Contains(got, `"state":"completed"`) {
-		t.Errorf("an earlier publish: %s", got)
-	}
+	awaitState(t, again, published, "completed")
+	prepared := prepare(t, again)
 	_ = second.cmd.Process.Kill()
 	second.code(stopWait)
 
-	third := start(t, dir, childOf(bin, dir, "POSTBUS_DEMO=once"))
-	if code := third.code(startWait); code != 0 {
-		t.Errorf("after a kill: exit code %d", code)
+	third := start(t, dir, childOf(bin, dir))
+	last := third.place()
+	awaitState(t, last, prepared, "completed")
+	third.signal(syscall.SIGTERM)
+	if code := third.code(stopWait); code != 0 {
+		t.Errorf("after SIGTERM: exit code %d", code)
 	}
 	checkFirstPosts(t, third.out.String())
 	third.wantNothingLeft(again)
+	third.wantNothingLeft(last)
+}
+
+// prepare has a post prepared that is due a little later, and returns its publish.
+func prepare(t *testing.T, p place) string {
+	t.Helper()
+	post := firstPosts()[0]
+	post.PublishAt = time.Now().Add(8 * time.Second).Format(time.RFC3339)
+	send(t, p, "/me", "prepared-1", post)
+	id := events.PublishID("/me", "prepared-1").String()
+	awaitState(t, p, id, "ready|completed")
+	return id
+}
+
+// send does what an upstream system does.
+func send(t *testing.T, p place, source, id string, post events.PublishRequested) {
+	t.Helper()
+	e, err := events.New(events.Meta{ID: id, Source: source}, post)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := events.Encode(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(t, p, m)
+}
+
+// publish stores a message in its stream and returns its number there.
+func publish(t *testing.T, p place, m *nats.Msg) uint64 {
+	t.Helper()
+	nc, err := nats.Connect(p.nats)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ack, err := js.PublishMsg(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ack.Sequence
+}
+
+// awaitState waits until the API says that a publish is in one of the states.
+func awaitState(t *testing.T, p place, publish, states string) {
+	t.Helper()
+	re := regexp.MustCompile(`"state":"(` + states + `)"`)
+	for deadline := time.Now().Add(startWait); ; time.Sleep(100 * time.Millisecond) {
+		got := get(t, p, "/api/publishes/"+publish)
+		if re.MatchString(got) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("want %s, got %s", states, got)
+			return
+		}
+	}
 }
 
 // linked reads a file of the top of the tree through a link in testdata: Go
@@ -71,6 +138,7 @@ func flags(t *testing.T) string {
 	return "GOFLAGS=" + strings.Join(append(strings.Fields(string(set)), goFlags), " ")
 }
 
+// makeCommand makes a target as in a new terminal, with programs in bin.
 func makeCommand(t *testing.T, dir, bin, target string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("make", target, "BIN="+bin)
