@@ -8,8 +8,9 @@
 //	func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
 //
 // The tests of one package share one PostgreSQL cluster, which the first of
-// them starts (about 1.5 s) and Main stops, and have a database each (about 50
-// ms). Transactions of one database hold back what another one may call
+// them starts (about a second) and Main stops, and have a database each (about
+// 20 ms). All files are in memory (/dev/shm) where there is plenty of room, and
+// in TMPDIR where that is set. Transactions of one database hold back what another one may call
 // settled (pg_snapshot_xmin is the cluster's), so that a test about that takes
 // a Cluster of its own. Nothing is left behind, whatever ends the tests.
 package testbed
