@@ -99,7 +99,7 @@ func TestARequestThatComesAgainAtAnyTimeIsPublishedOnce(t *testing.T) {
 // one of the two can be right.
 func TestARemotePostThatAnotherPublishOwnsIsReportedWithBothNames(t *testing.T) {
 	t.Parallel()
-	w := world.New(t, world.Config{})
+	w := world.New(t, world.Config{Factor: 0.05})
 	w.Fault(0, stage.Fault{Switch: "earlier_id", Skip: 1, Count: 1})
 	p := w.Publisher(world.ProcessConfig{})
 	owner := w.Request("first", world.Image(w.Accounts[0], "first"))

@@ -3,6 +3,7 @@ package world
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -156,9 +157,8 @@ func (p *Process) HTTP(method, path, body string) (status int, answer string) {
 	if err != nil {
 		p.w.T.Fatal(err)
 	}
-	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	if err != nil {
+	if err = errors.Join(err, resp.Body.Close()); err != nil {
 		p.w.T.Fatal(err)
 	}
 	return resp.StatusCode, string(b)
