@@ -166,11 +166,12 @@ func shaped(s, pattern string) bool {
 	return true
 }
 
-// encodeData writes data as JSON that any reader takes: what cannot stand in a
-// JSON text of this contract (U+0000, invalid UTF-8, lone surrogates, all of
-// them possible in what a provider answers) becomes U+FFFD, so that no foreign
-// text can keep an event from being sent.
-func encodeData(v any) ([]byte, error) {
+// EncodeJSON writes v as JSON that any reader takes, a jsonb column too: what
+// cannot stand in a JSON text of this contract (U+0000, invalid UTF-8, lone
+// surrogates, all of them possible in what a provider answers) becomes U+FFFD,
+// so that no foreign text can keep an event from being sent or a row from being
+// written.
+func EncodeJSON(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false) // URLs stay readable in "nats sub"

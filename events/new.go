@@ -40,7 +40,7 @@ func New(m Meta, d Data) (event.Event, error) {
 	if err := d.Validate(); err != nil {
 		return event.Event{}, err
 	}
-	data, err := encodeData(d)
+	data, err := EncodeJSON(d)
 	if err != nil {
 		return event.Event{}, fmt.Errorf("encode data of %s: %w", d.EventType(), err)
 	}

@@ -22,7 +22,8 @@ type Gate struct {
 	// when somebody opens it.
 	Until time.Time
 	// For, when positive, sets Until to the database's now + For when the gate
-	// is closed: a wait that a provider told needs no agreement of clocks.
+	// is closed: a wait that a provider told needs no agreement of clocks. Active
+	// sets it to what is left, for the same reason; 0 where Until is zero.
 	For time.Duration
 	// ClosedAt is when it was closed first since it was open; set by Active.
 	ClosedAt time.Time
@@ -145,7 +146,8 @@ func (gs *Gates) Open(ctx context.Context, g Gate) (int, error) {
 // Active returns the gates that are closed now, the widest first, for a caller
 // that keeps the list for a moment. What starts work still asks Ungated.
 func (gs *Gates) Active(ctx context.Context) ([]Gate, error) {
-	rows, err := gs.pool.Query(ctx, `SELECT scope, key, reason, until, created_at FROM gates WHERE until > now()
+	rows, err := gs.pool.Query(ctx, `SELECT scope, key, reason, until, created_at,
+  CASE WHEN isfinite(until) THEN ceil(extract(epoch FROM until - now()) * 1000000)::bigint ELSE 0 END FROM gates WHERE until > now()
 ORDER BY array_position('{all,provider,client,account}'::text[], scope), key, reason`)
 	if err != nil {
 		return nil, fmt.Errorf("list closed gates: %w", err)
@@ -153,7 +155,9 @@ ORDER BY array_position('{all,provider,client,account}'::text[], scope), key, re
 	gates, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Gate, error) {
 		var g Gate
 		var until pgtype.Timestamptz
-		err := row.Scan(&g.Scope, &g.Key, &g.Reason, &until, &g.ClosedAt)
+		var left int64
+		err := row.Scan(&g.Scope, &g.Key, &g.Reason, &until, &g.ClosedAt, &left)
+		g.For = time.Duration(left) * time.Microsecond
 		if until.InfinityModifier == pgtype.Finite {
 			g.Until = until.Time
 		}

@@ -154,12 +154,13 @@ WITH mine AS (
 )
 UPDATE account_lanes l SET until = clock_timestamp() + $4 * interval '1 microsecond',
   next_at = least(CASE WHEN l.next_at < l.until THEN l.next_at END, clock_timestamp() + $4 * interval '1 microsecond', (
-    SELECT min(p.next_at) FROM publishes p WHERE p.account_id = l.account_id AND p.next_at > clock_timestamp() + $5 * interval '1 microsecond'))
+    SELECT min(p.next_at) FROM publishes p WHERE p.account_id = l.account_id AND p.next_at > least(l.until, clock_timestamp() + $5 * interval '1 microsecond')))
 FROM mine WHERE l.account_id = mine.account_id AND l.owner = $1
 RETURNING l.account_id, l.fence`
 
 // Renew extends the lease of the lanes; those that it does not return are lost.
-// A lane that ran out and that nobody took is still ours.
+// A lane that ran out and that nobody took is still ours; its next_at told of
+// nothing that came after its end.
 func (s *Store) Renew(ctx context.Context, held []Lane) ([]Lane, error) {
 	start := time.Now()
 	accounts, fences := make([][16]byte, len(held)), make([]int64, len(held))
@@ -180,9 +181,12 @@ func (s *Store) Renew(ctx context.Context, held []Lane) ([]Lane, error) {
 	return kept, nil
 }
 
+// sqlRelease: what is ready and waits for the account's one publish at the
+// provider is no reason to take the lane, that one's next look is.
 const sqlRelease = `
 UPDATE account_lanes l SET owner = NULL, until = NULL,
-  next_at = (SELECT min(p.next_at) FROM publishes p WHERE p.account_id = l.account_id AND p.next_at IS NOT NULL)
+  next_at = (SELECT min(p.next_at) FROM publishes p WHERE p.account_id = l.account_id AND p.next_at IS NOT NULL
+    AND (p.state <> 'ready' OR NOT EXISTS (SELECT 1 FROM publishes a WHERE a.account_id = l.account_id AND a.state IN ('armed', 'unknown'))))
 FROM unnest($2::uuid[], $3::bigint[]) AS u(account_id, fence)
 WHERE l.account_id = u.account_id AND l.fence = u.fence AND l.owner = $1`
 

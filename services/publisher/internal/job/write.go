@@ -26,7 +26,8 @@ var ungated = limit.Ungated("u.gate_provider", "u.gate_client", "u.account_id::t
 // sqlMove moves every row of the group that may move. "may" reads under the
 // locks of the two statements before it. An arm moves only with its lane: the
 // lane row is updated in the same statement, and a publish whose lane did not
-// move does not either.
+// move does not either. An answer that frees a lane which its process does not
+// hold tells whoever does, or takes it next: others may wait for their turn.
 //
 // The sessions' planner settings leave nested loops as the only join, and a
 // result of WITH has no index: joined, n rows are compared with n. So it is asked
@@ -57,6 +58,7 @@ WITH u AS (
     until = CASE WHEN may.release = l.fence AND l.owner = $28 THEN NULL ELSE l.until END,
     next_at = CASE WHEN may.release = l.fence AND l.owner = $28 THEN (
         SELECT min(p.next_at) FROM publishes p WHERE p.account_id = l.account_id AND p.next_at IS NOT NULL AND p.id <> may.id)
+      WHEN may.free AND l.armed = may.id AND l.owner IS DISTINCT FROM $28 THEN clock_timestamp()
       ELSE l.next_at END
   FROM may
   WHERE l.account_id = may.account_id AND (may.arm OR may.hold OR may.free OR may.release > 0)
@@ -109,20 +111,49 @@ func (m movedRow) onto(p Publish) Publish {
 	return p
 }
 
-// flush writes a group. A lost answer to its commit is settled by writing it
-// again: what the first try moved has the next version then, and is read back.
+// flush writes a group in one transaction. A lost answer to its commit is settled
+// by writing it again: what the first try moved has the next version then, and is
+// read back.
 func (s *Store) flush(ctx context.Context, ts []*Transition) ([]Written, error) {
 	out := make([]Written, len(ts))
-	for _, round := range rounds(ts) {
-		if err := s.writeRound(ctx, ts, round, out); err != nil {
-			return nil, err
+	split := rounds(ts)
+	moved, err := s.move(ctx, ts, split)
+	lost := postgres.IsAmbiguous(err)
+	if lost {
+		moved, err = s.move(ctx, ts, split)
+	}
+	if err != nil {
+		return nil, err
+	}
+	told := false
+	for k, round := range split {
+		for _, i := range round {
+			if out[i], err = s.written(ctx, ts[i], moved[k], lost); err != nil {
+				return nil, err
+			}
+			told = told || out[i].Moved && (lost || len(ts[i].Events) > 0)
 		}
+	}
+	if told {
+		s.cfg.Wrote()
 	}
 	return out, nil
 }
 
+func (s *Store) written(ctx context.Context, t *Transition, moved map[uuid.UUID]movedRow, lost bool) (Written, error) {
+	if m, ok := moved[t.Publish.ID]; ok && m.version == t.Publish.Version+1 {
+		return Written{Moved: true, Publish: m.onto(t.Publish)}, nil
+	}
+	if lost {
+		return s.readBack(ctx, t)
+	}
+	return Written{}, nil
+}
+
 // rounds splits a group so that no round moves a publish or a lane twice: one
-// statement would take one of the two and tell both that they moved.
+// statement would take one of the two and tell both that they moved. All rounds
+// are one transaction: a group that is refused has moved nothing, and what is
+// halved and written again meets the rows as they were.
 func rounds(ts []*Transition) [][]int {
 	var out [][]int
 	ids, lanes := map[uuid.UUID]int{}, map[uuid.UUID]int{}
@@ -139,38 +170,6 @@ func rounds(ts []*Transition) [][]int {
 		out[n] = append(out[n], i)
 	}
 	return out
-}
-
-func (s *Store) writeRound(ctx context.Context, all []*Transition, round []int, out []Written) error {
-	ts := make([]*Transition, len(round))
-	for k, i := range round {
-		ts[k] = all[i]
-	}
-	moved, err := s.move(ctx, ts)
-	lost := postgres.IsAmbiguous(err)
-	if lost {
-		moved, err = s.move(ctx, ts)
-	}
-	if err != nil {
-		return err
-	}
-	told := false
-	for k, t := range ts {
-		i := round[k]
-		if m, ok := moved[t.Publish.ID]; ok && m.version == t.Publish.Version+1 {
-			out[i] = Written{Moved: true, Publish: m.onto(t.Publish)}
-			told = told || len(t.Events) > 0
-		} else if lost {
-			if out[i], err = s.readBack(ctx, t); err != nil {
-				return err
-			}
-			told = told || out[i].Moved
-		}
-	}
-	if told {
-		s.cfg.Wrote()
-	}
-	return nil
 }
 
 // readBack tells whether t is what brought its row to where it stands.
@@ -198,7 +197,8 @@ func (s *Store) holds(ctx context.Context, account uuid.UUID, fence int64) (held
 	return held, err
 }
 
-func (s *Store) move(ctx context.Context, ts []*Transition) (map[uuid.UUID]movedRow, error) {
+// move writes the rounds; its answer has one map each.
+func (s *Store) move(ctx context.Context, ts []*Transition, rounds [][]int) ([]map[uuid.UUID]movedRow, error) {
 	accounts, ids := make([][16]byte, 0, len(ts)), make([][16]byte, 0, len(ts))
 	for _, t := range ts {
 		ids = append(ids, t.Publish.ID)
@@ -206,25 +206,32 @@ func (s *Store) move(ctx context.Context, ts []*Transition) (map[uuid.UUID]moved
 			accounts = append(accounts, t.Publish.AccountID)
 		}
 	}
-	moved := make(map[uuid.UUID]movedRow, len(ts))
 	b := &pgx.Batch{}
 	b.Queue(lockLanes, accounts)
 	b.Queue(lockPublishes, ids)
-	b.Queue(sqlMove, s.moveArgs(ts)...).Query(func(rows pgx.Rows) error {
-		for rows.Next() {
-			var m movedRow
-			if err := rows.Scan((*[16]byte)(&m.id), &m.version, &m.next, &m.fresh, &m.armed, &m.sendBy, &m.quiet, &m.unconfirmed, &m.step, &m.ended); err != nil {
-				return err
-			}
-			moved[m.id] = m
-		}
-		return rows.Err()
-	})
+	moved := make([]map[uuid.UUID]movedRow, len(rounds))
+	for k, round := range rounds {
+		moved[k] = make(map[uuid.UUID]movedRow, len(round))
+		b.Queue(sqlMove, s.moveArgs(ts, round)...).Query(scanMoved(moved[k]))
+	}
 	// Without BEGIN a pipeline is one implicit transaction: one round trip, one commit.
 	if err := s.pool.SendBatch(ctx, b).Close(); err != nil {
 		return nil, fmt.Errorf("move publishes: %w", err)
 	}
 	return moved, nil
+}
+
+func scanMoved(into map[uuid.UUID]movedRow) func(pgx.Rows) error {
+	return func(rows pgx.Rows) error {
+		for rows.Next() {
+			var m movedRow
+			if err := rows.Scan((*[16]byte)(&m.id), &m.version, &m.next, &m.fresh, &m.armed, &m.sendBy, &m.quiet, &m.unconfirmed, &m.step, &m.ended); err != nil {
+				return err
+			}
+			into[m.id] = m
+		}
+		return rows.Err()
+	}
 }
 
 // columns collects the parameters of sqlMove, one slice a column.
@@ -260,7 +267,7 @@ func (c *columns) add(t *Transition) {
 	c.freshIn, c.sendIn, c.settle = append(c.freshIn, t.FreshIn.Microseconds()), append(c.sendIn, t.SendIn.Microseconds()), append(c.settle, t.Settle.Microseconds())
 	c.attempt, c.failures, c.looks = append(c.attempt, int32(p.Attempt)), append(c.failures, int32(p.Failures)), append(c.looks, int32(p.Looks))
 	c.unconfirmed, c.scheduled = append(c.unconfirmed, p.State == Unconfirmed), append(c.scheduled, p.Scheduled)
-	c.delayReason, c.remoteID = append(c.delayReason, text(p.DelayReason)), append(c.remoteID, text(p.RemoteID))
+	c.delayReason, c.remoteID = append(c.delayReason, text(p.DelayReason)), append(c.remoteID, text(clean(p.RemoteID)))
 	c.result, c.failure = append(c.result, p.Result), append(c.failure, p.Error)
 	c.gateProvider, c.gateClient = append(c.gateProvider, t.Gates.Provider), append(c.gateClient, t.Gates.Client)
 	for _, st := range t.Steps {
@@ -279,12 +286,12 @@ func (c *columns) addStep(p *Publish, st Step) {
 	c.stepRequest, c.stepCode, c.stepText = append(c.stepRequest, clean(st.RequestID)), append(c.stepCode, clean(st.Code)), append(c.stepText, clean(st.Message))
 }
 
-func (s *Store) moveArgs(ts []*Transition) []any {
+func (s *Store) moveArgs(ts []*Transition, round []int) []any {
 	c := &columns{}
 	var rows eventRows
-	for _, t := range ts {
-		c.add(t)
-		rows.add(t.rows)
+	for _, i := range round {
+		c.add(ts[i])
+		rows.add(ts[i].rows)
 	}
 	return []any{
 		c.id, c.account, c.version, c.fence, c.arm, c.free, c.release,

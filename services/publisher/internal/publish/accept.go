@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -211,7 +210,7 @@ func (r *Runner) complement(ctx context.Context, n *job.New, req Request, proble
 	var data events.Data
 	switch {
 	case problem != nil:
-		body, err := json.Marshal(Problem{Code: problem.Code, Message: problem.Message, Violations: problem.Violations})
+		body, err := events.EncodeJSON(Problem{Code: problem.Code, Message: problem.Message, Violations: problem.Violations})
 		if err != nil {
 			return fmt.Errorf("describe problem: %w", err)
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"postbus.dev/services/connectors"
+	"postbus.dev/services/internal/outbox"
 	"postbus.dev/services/internal/postgres"
 	"postbus.dev/services/publisher/internal/job"
 )
@@ -141,12 +142,17 @@ func (t *turn) disarm(ctx context.Context, e *connectors.Error) {
 
 // lost notes that the answer is not known. The account stays armed with this
 // publish until Find or the end of its window. Where the answer that came was a
-// block, its scope rests besides: what Find proves absent waits for it.
+// block, its scope rests besides: what Find proves absent waits for it. Where
+// somebody else looks for the outcome by now, or has reported that nobody can
+// tell, this answer adds nothing.
 func (t *turn) lost(ctx context.Context, e *connectors.Error) {
 	if e.Scope != "" && e.Wait > 0 {
 		t.closeGate(ctx, e)
 	}
 	t.settle(ctx, func(p job.Publish) *job.Transition {
+		if p.State != job.Armed {
+			return nil
+		}
 		tr := &job.Transition{Publish: p, NextIn: t.timing.Look, HasNext: true, Steps: []job.Step{t.step("commit", "unknown", e.Call, e)}}
 		tr.Publish.State, tr.Publish.Failures = job.Unknown, 0
 		return tr
@@ -166,6 +172,7 @@ func (t *turn) forget(ctx context.Context) {
 // settle stores an answer: a proof about (publish, attempt), accepted from
 // anybody while that attempt's outcome is open, and tried for as long as the
 // process lives. One that comes later is kept in the attempt log and alarms.
+// build gives nil where the row already says what the answer says.
 func (t *turn) settle(ctx context.Context, build func(job.Publish) *job.Transition) {
 	attempt := t.p.Attempt
 	ctx = context.WithoutCancel(ctx) // a lost lane does not take back what is known
@@ -179,12 +186,15 @@ func (t *turn) settle(ctx context.Context, build func(job.Publish) *job.Transiti
 		if err == nil {
 			continue // the row moved in between: built again on what stands now
 		}
-		if !postgres.IsUnavailable(err) && !postgres.IsAmbiguous(err) {
+		if t.fault != nil || postgres.IsDataError(err) || errors.Is(err, outbox.ErrUnsendable) {
 			t.refused(ctx, build, err)
 			return
 		}
+		if !postgres.IsUnavailable(err) && !postgres.IsAmbiguous(err) {
+			t.r.log.ErrorContext(ctx, "store answer", "publish", t.p.ID, "error", err)
+		}
 		select {
-		case <-t.r.answers.Done():
+		case <-t.r.over:
 			t.stumble(ctx, err)
 			return
 		case <-time.After(wait):
@@ -194,6 +204,9 @@ func (t *turn) settle(ctx context.Context, build func(job.Publish) *job.Transiti
 
 func (t *turn) settleOnce(ctx context.Context, attempt int, build func(job.Publish) *job.Transition) (done bool, err error) {
 	tr := build(t.p)
+	if tr == nil {
+		return true, nil
+	}
 	if t.fault != nil {
 		return false, t.fault
 	}
@@ -215,7 +228,7 @@ func (t *turn) settleOnce(ctx context.Context, attempt int, build func(job.Publi
 	if err != nil {
 		return false, err
 	}
-	t.p, t.clock = cur, clock{db: cur.StepAt, here: time.Now()}
+	t.p = cur
 	if cur.Attempt == attempt && cur.State.Pending() {
 		return false, nil
 	}

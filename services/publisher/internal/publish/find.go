@@ -99,7 +99,9 @@ func (t *turn) unclear(ctx context.Context, found connectors.Found) {
 		tr.Lane = job.Free
 		tr.Publish.Error = t.problem(&connectors.Error{Code: "OUTCOME_UNKNOWN", Message: found.Evidence, Call: found.Call})
 		tr.Steps = []job.Step{t.step("find", "unclear", found.Call, &connectors.Error{Message: found.Evidence})}
-		tr.Events = t.event(ctx, tr.Publish, t.unconfirmedData(found.Evidence, ""))
+		if t.p.UnconfirmedAt.IsZero() {
+			tr.Events = t.event(ctx, tr.Publish, t.unconfirmedData(found.Evidence, ""))
+		}
 	}
 	t.watch(tr)
 	t.write(ctx, tr)
@@ -135,7 +137,7 @@ func (t *turn) refused(ctx context.Context, build func(job.Publish) *job.Transit
 		tr := &job.Transition{Publish: p, Lane: job.Free, Steps: want.Steps}
 		tr.Publish.State, tr.Publish.RemoteID, tr.Publish.NextAt = job.Unconfirmed, "", time.Time{}
 		tr.Publish.Error = t.problem(&connectors.Error{Code: "OUTCOME_UNKNOWN", Message: evidence})
-		if p.State != job.Unconfirmed {
+		if p.UnconfirmedAt.IsZero() {
 			tr.Events = t.event(ctx, tr.Publish, t.unconfirmedData(evidence, owner.String()))
 		}
 		return tr

@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/metric"
 
+	"postbus.dev/events"
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/internal/limit"
 	"postbus.dev/services/publisher/internal/job"
@@ -39,7 +40,7 @@ func (t *turn) complete(ctx context.Context, post *connectors.RemotePost, cp []b
 	if !post.Timestamp.IsZero() {
 		result.Timestamp = &post.Timestamp
 	}
-	body, err := json.Marshal(result)
+	body, err := events.EncodeJSON(result)
 	if err != nil {
 		t.stumble(ctx, fmt.Errorf("describe post: %w", err))
 		return
@@ -216,7 +217,7 @@ func (t *turn) delay(ctx context.Context, tr *job.Transition, reason string, wai
 }
 
 func (t *turn) problem(e *connectors.Error) []byte {
-	body, err := json.Marshal(Problem{
+	body, err := events.EncodeJSON(Problem{
 		Code: firstOf(e.Code, connectors.CodeInternal), Message: e.Message, ProviderCode: e.ProviderCode, RequestID: e.Call.RequestID, Violations: e.Violations,
 	})
 	if err != nil {

@@ -79,7 +79,7 @@ func (it *item) set(p job.Publish, c clock) {
 func (l *lane) loaded(from job.Lane) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.loading, l.reload = false, from.Full
+	l.loading, l.reload = false, l.reload || from.Full
 	if l.gone {
 		return
 	}
@@ -115,8 +115,10 @@ func (l *lane) offer(p job.Publish, more bool, acct Account) bool {
 func (l *lane) put(it *item) {
 	for _, old := range l.items {
 		if old.id == it.id {
-			if !old.busy && it.p.Version >= old.p.Version {
+			// The same version is the same row: its item may know a reason to wait.
+			if !old.busy && it.p.Version > old.p.Version {
 				old.set(it.p, it.clock)
+				l.hold(old)
 			}
 			return
 		}
@@ -124,8 +126,15 @@ func (l *lane) put(it *item) {
 	at, _ := slices.BinarySearchFunc(l.items, it, before)
 	l.items = slices.Insert(l.items, at, it)
 	l.r.held.Add(1)
+	l.hold(it)
+}
+
+// hold notes that the item may be at the provider, or is not.
+func (l *lane) hold(it *item) {
 	if it.p.State == job.Armed || it.p.State == job.Unknown {
 		l.armed = it
+	} else {
+		l.disarm(it)
 	}
 }
 
@@ -208,7 +217,7 @@ func (l *lane) start(it *item) {
 // a little, or go back to whoever takes it next.
 func (l *lane) rest(now, next time.Time) {
 	if l.reload && !l.loading && len(l.items) < job.LoadLimit {
-		l.loading = true
+		l.loading, l.reload = true, false
 		go l.load()
 		return
 	}
@@ -270,7 +279,7 @@ func (l *lane) load() {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.loading = false
+	l.loading, l.reload = false, true
 	l.wakeAt(time.Now().Add(time.Second))
 }
 
@@ -313,15 +322,14 @@ func (l *lane) run(it *item) {
 	l.busy--
 	it.busy = false
 	it.set(t.p, t.clock)
-	if t.p.State == job.Armed || t.p.State == job.Unknown {
-		l.armed = it
-	} else {
-		l.disarm(it)
+	if t.later.After(it.at) {
+		it.at = t.later
 	}
-	if t.gone || t.p.NextAt.IsZero() {
+	l.hold(it)
+	if t.p.NextAt.IsZero() {
 		l.remove(it)
-		l.reload = l.reload || t.gone
 	}
+	l.reload = l.reload || t.gone
 	l.pump()
 }
 

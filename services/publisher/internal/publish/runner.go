@@ -115,9 +115,9 @@ type Runner struct {
 	stopping bool
 	steps    sync.WaitGroup
 
-	// answers outlive the shutdown signal: an answer of a provider is stored for
-	// as long as the process lives.
-	answers context.Context
+	// over is closed when Run returns. It outlives the shutdown signal: an answer
+	// of a provider is stored for as long as the process lives.
+	over chan struct{}
 }
 
 // New checks cfg.
@@ -135,19 +135,16 @@ func New(cfg Config) (*Runner, error) {
 		slots:  semaphore.NewWeighted(int64(cfg.Slots)),
 		wake:   make(chan struct{}, 1),
 		lanes:  map[uuid.UUID]*lane{},
+		over:   make(chan struct{}),
 	}
 	r.gates.Store(&[]limit.Gate{})
 	return r, m.observe(r)
 }
 
 // Run works until ctx ends; then it starts nothing more, waits for running
-// steps at most Config.Grace and gives its lanes back.
+// steps at most Config.Grace and gives its lanes back. Call it once.
 func (r *Runner) Run(ctx context.Context) error {
-	answers, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	r.mu.Lock()
-	r.answers = answers
-	r.mu.Unlock()
+	defer close(r.over)
 	var loops sync.WaitGroup
 	loops.Go(func() { r.look(ctx) })
 	loops.Go(func() { r.renew(ctx) })
@@ -191,6 +188,11 @@ func (r *Runner) lookOnce(ctx context.Context) error {
 	gates, err := r.cfg.Gates.Active(ctx)
 	if err != nil {
 		return err
+	}
+	for i, g := range gates { // their end by this process's clock
+		if g.For > 0 {
+			gates[i].Until = time.Now().Add(g.For)
+		}
 	}
 	r.gates.Store(&gates)
 	room := (r.cfg.Held - int(r.held.Load())) / 2

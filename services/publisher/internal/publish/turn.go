@@ -24,9 +24,10 @@ type turn struct {
 	r     *Runner
 	it    *item
 	p     job.Publish
-	clock clock // of p's times
-	gone  bool  // read the row again before anything else
-	asks  int64 // the token version of which what is being written asks for a refresh; 0: none
+	clock clock     // of p's times
+	later time.Time // not before, whatever the row says; zero: as the row says
+	gone  bool      // the lane may hold more than is known: read it again
+	asks  int64     // the token version of which what is being written asks for a refresh; 0: none
 
 	conn   connectors.Publisher
 	timing connectors.Timing
@@ -43,7 +44,7 @@ func (t *turn) run() {
 	ctx := t.start()
 	defer t.span.End()
 	if err := t.open(); err != nil {
-		t.fail(ctx, &connectors.Error{Kind: connectors.KindReject, Code: connectors.CodeInternal, Message: err.Error()}, "")
+		t.unfit(ctx, err)
 		return
 	}
 	if t.p.State.Open() && !t.local(t.p.ExpiresAt).After(time.Now()) {
@@ -69,6 +70,28 @@ func (t *turn) run() {
 	case job.Accepted:
 		t.prepare(ctx)
 	}
+}
+
+// unfit ends what cannot be worked on. Only what was never at the provider has
+// failed for sure.
+func (t *turn) unfit(ctx context.Context, why error) {
+	if t.p.State.Open() {
+		t.fail(ctx, &connectors.Error{Kind: connectors.KindReject, Code: connectors.CodeInternal, Message: why.Error()}, "")
+		return
+	}
+	t.giveUp(ctx, why.Error())
+}
+
+// giveUp ends the search for an outcome that nothing can be read of any more,
+// but not before the call has come to rest.
+func (t *turn) giveUp(ctx context.Context, why string) {
+	if wait := time.Until(t.local(t.p.QuietAt)); wait > 0 && (t.p.State == job.Armed || t.p.State == job.Unknown) {
+		tr := t.transition(job.Unknown)
+		tr.NextIn, tr.HasNext = wait, true
+		t.write(ctx, tr)
+		return
+	}
+	t.unclear(ctx, connectors.Found{Evidence: why + ": nothing can be read back"})
 }
 
 func (t *turn) local(at time.Time) time.Time { return t.clock.local(at) }
@@ -167,7 +190,7 @@ func (t *turn) withoutAccount(ctx context.Context, why string) bool {
 		return false
 	}
 	if t.acct.AccessToken.Empty() {
-		t.unclear(ctx, connectors.Found{Evidence: why + ": nothing can be read back"})
+		t.giveUp(ctx, why)
 		return false
 	}
 	return true
@@ -216,11 +239,7 @@ func (t *turn) moved(ctx context.Context) {
 		t.stumble(ctx, err)
 		return
 	}
-	t.p, t.clock = cur, clock{db: cur.NextAt, here: time.Now().Add(afterMiss)}
-	if cur.NextAt.IsZero() {
-		return
-	}
-	t.gone = true
+	t.p, t.later, t.gone = cur, time.Now().Add(afterMiss), true
 }
 
 // stumble is for errors of our own side: nothing is written, the same step runs
@@ -231,7 +250,7 @@ func (t *turn) stumble(ctx context.Context, err error) {
 	if t.l.ctx.Err() == nil && !postgres.IsUnavailable(err) {
 		t.r.log.ErrorContext(ctx, "publish step", "publish", t.p.ID, "state", t.p.State, "error", err)
 	}
-	t.clock = clock{db: t.p.NextAt, here: time.Now().Add(time.Second)}
+	t.later = time.Now().Add(time.Second)
 }
 
 // transition starts one from the row as it stands.
