@@ -66,7 +66,7 @@ func mutations() []mutation {
 		},
 		{
 			name: "send after send_by", file: "services/connectors/guard.go",
-			old: "if !now.Before(g.sendBy) || !now.Round(0).Before(g.sendBy.Round(0)) {", new: "if false && now.Before(g.sendBy) {",
+			old: "if !now.Before(g.sendBy) || !now.Before(g.wallBy) {", new: "if false && now.Before(g.sendBy) {",
 			pkg: "services/connectors", test: ".",
 		},
 		{
