@@ -170,7 +170,7 @@ func (s *scene) send(w *world.World, role string) string {
 // were.
 func direct(t *testing.T, w *world.World, scenes []*scene) int {
 	t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(100 * time.Millisecond) {
 		hits, rows := w.Hits(), w.Rows()
 		var open []string
 		for _, s := range scenes {

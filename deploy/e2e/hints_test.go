@@ -171,7 +171,7 @@ func (h *hinted) begin(t *testing.T, w *world.World) {
 // endAll waits for what was begun; persons let accounts rest no longer.
 func endAll(t *testing.T, w *world.World, hs []*hinted) {
 	t.Helper()
-	for deadline := time.Now().Add(120 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(120 * time.Second); ; time.Sleep(100 * time.Millisecond) {
 		rows := w.Rows()
 		var open []string
 		for _, h := range hs {
