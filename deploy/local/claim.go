@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -47,13 +48,9 @@ func writeAt0(f *os.File, text string) error {
 // ownedByUs refuses the data of another user: files of two owners in it would
 // lock both out.
 func ownedByUs(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil // there is none yet; what else it may be shows when it is opened
-	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || int(stat.Uid) == os.Geteuid() {
-		return nil
+	var stat syscall.Stat_t
+	if syscall.Stat(path, &stat) != nil || int(stat.Uid) == os.Geteuid() {
+		return nil // or there is none yet: what else it may be shows when it is opened
 	}
 	return fmt.Errorf("data directory %s belongs to user %s, and this is user %s: run as that user, %s",
 		filepath.Dir(path), userName(int(stat.Uid)), userName(os.Geteuid()), otherDir)
@@ -68,11 +65,11 @@ func userName(uid int) string {
 }
 
 // portsFree finds out before anything is started.
-func portsFree(cfg config) error {
+func portsFree(ctx context.Context, cfg config) error {
 	var taken, settings []string
 	var errs []error
 	for _, a := range cfg.addresses() {
-		l, err := net.Listen("tcp", a.addr)
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", a.addr)
 		switch {
 		case err == nil:
 			_ = l.Close()

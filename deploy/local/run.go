@@ -56,7 +56,7 @@ func run(ctx context.Context, cfg config, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	if err := portsFree(cfg); err != nil {
+	if err := portsFree(ctx, cfg); err != nil {
 		return err
 	}
 	log, err := openLog(s.path("postbus.log"))

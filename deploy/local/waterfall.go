@@ -107,7 +107,7 @@ func (l line) label() string {
 	label := strings.Repeat("  ", l.depth) + l.span.Name()
 	for _, a := range l.span.Attributes() {
 		if a.Key == "http.response.status_code" {
-			label += " " + a.Value.Emit()
+			label += " " + a.Value.String()
 		}
 	}
 	return label
@@ -130,7 +130,7 @@ func (l line) took() string {
 
 func service(sp sdktrace.ReadOnlySpan) string {
 	if v, ok := sp.Resource().Set().Value("service.name"); ok {
-		return v.Emit()
+		return v.String()
 	}
 	return ""
 }
