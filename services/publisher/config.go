@@ -28,7 +28,7 @@ type Config struct {
 	Slots          int           // provider steps at once; 1,024
 	Lease          time.Duration // of an account's lane; 20 s
 	Poll           time.Duration // between two looks for due work; 200 ms
-	Grace          time.Duration // for running steps at shutdown; 45 s
+	Grace          time.Duration // for running steps at shutdown; 1 min
 	// Recheck is how often a publish that waits for a token, a person or an
 	// operator looks again by itself; 1 min.
 	Recheck time.Duration
@@ -87,7 +87,7 @@ Settings (environment variables):
 const grace = 30 * time.Second
 
 func (c *Config) defaults() {
-	c.Grace = cmp.Or(c.Grace, 45*time.Second)
+	c.Grace = cmp.Or(c.Grace, time.Minute)
 	c.LogWriter = cmp.Or[io.Writer](c.LogWriter, os.Stdout)
 	c.TimeFactor = cmp.Or(c.TimeFactor, 1)
 	c.Slots = cmp.Or(c.Slots, 1024)

@@ -59,8 +59,16 @@ func (l *lane) claimCommit(it *item) bool {
 	return true
 }
 
+// confirmLimit is how long after Arm a provider may take to say whether a post
+// that it accepted is published.
+const confirmLimit = 24 * time.Hour
+
 // confirm asks whether an accepted post is published.
 func (t *turn) confirm(ctx context.Context) {
+	if time.Since(t.local(t.p.ArmedAt)) > confirmLimit {
+		t.unclear(ctx, connectors.Found{Evidence: "the provider accepted the post and did not say within 24 hours whether it is published"})
+		return
+	}
 	step, err := t.conn.Confirm(ctx, t.acct.Account, t.post, t.p.Checkpoint)
 	if err != nil {
 		t.stopped(ctx, "confirm", err)

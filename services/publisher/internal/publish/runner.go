@@ -62,7 +62,7 @@ type Config struct {
 	PerLane int           // steps at once of one account, of which one commit; 4
 	Poll    time.Duration // between two looks for due lanes; 200 ms
 	Hold    time.Duration // a lane whose next step is further away is given back; 3 s
-	Grace   time.Duration // how long a shutdown waits for running steps; 45 s
+	Grace   time.Duration // how long a shutdown waits for running steps; 1 min, longer than a commit waits for its answer
 	// Recheck is how often a publish that waits for a token, a person or an
 	// operator looks again by itself.
 	Recheck time.Duration // 1 min
@@ -87,7 +87,7 @@ func (c *Config) defaults() error {
 	c.PerLane = cmp.Or(c.PerLane, 4)
 	c.Poll = cmp.Or(c.Poll, 200*time.Millisecond)
 	c.Hold = cmp.Or(c.Hold, 3*time.Second)
-	c.Grace = cmp.Or(c.Grace, 45*time.Second)
+	c.Grace = cmp.Or(c.Grace, time.Minute)
 	c.Recheck = cmp.Or(c.Recheck, time.Minute)
 	if c.PokeOwner == nil {
 		c.PokeOwner = func(uuid.UUID) {}
@@ -147,10 +147,13 @@ func (r *Runner) Run(ctx context.Context) error {
 	defer close(r.over)
 	var loops sync.WaitGroup
 	loops.Go(func() { r.look(ctx) })
-	loops.Go(func() { r.renew(ctx) })
+	held, letGo := context.WithCancel(context.WithoutCancel(ctx))
+	defer letGo()
+	loops.Go(func() { r.renew(held) }) // running steps need their lanes while they end
 	loops.Go(func() { r.forget(ctx) })
 	<-ctx.Done()
 	r.drain()
+	letGo()
 	loops.Wait()
 	return r.handOver(context.WithoutCancel(ctx))
 }

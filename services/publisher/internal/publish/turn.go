@@ -72,9 +72,18 @@ func (t *turn) run() {
 	}
 }
 
+// errNoConnector says that this process cannot speak to the publish's provider.
+var errNoConnector = errors.New("no connector for the provider in this process")
+
 // unfit ends what cannot be worked on. Only what was never at the provider has
 // failed for sure.
 func (t *turn) unfit(ctx context.Context, why error) {
+	if errors.Is(why, errNoConnector) && t.p.State.Open() {
+		// Another process may have it: while versions are rolled out, old ones run
+		// beside new ones. It expires if none does.
+		t.park(ctx, connectors.ReasonProviderDown, t.r.cfg.Recheck, why.Error())
+		return
+	}
 	if t.p.State.Open() {
 		t.fail(ctx, &connectors.Error{Kind: connectors.KindReject, Code: connectors.CodeInternal, Message: why.Error()}, "")
 		return
@@ -136,7 +145,7 @@ func (t *turn) phase() string {
 func (t *turn) open() error {
 	conn, ok := t.r.cfg.Connectors[t.p.Provider]
 	if !ok {
-		return fmt.Errorf("no connector for provider %q in this process", t.p.Provider)
+		return fmt.Errorf("%w: %s", errNoConnector, t.p.Provider)
 	}
 	req, err := events.ReadPublishRequested(t.p.Request)
 	if err != nil {
