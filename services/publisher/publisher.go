@@ -96,7 +96,13 @@ func (p *program) observe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.tel, p.closes = tel, append(p.closes, flush)
+	p.tel = tel
+	p.closes = append(p.closes, func(ctx context.Context) error {
+		if err := flush(ctx); err != nil { // a collector that is away is no failure of the publisher
+			tel.Logger.WarnContext(ctx, "send the last traces and metrics", "error", err)
+		}
+		return nil
+	})
 	return nil
 }
 
