@@ -20,7 +20,7 @@ type accounts struct {
 
 func newAccounts(store *oauthaccount.Store, meter metric.MeterProvider) (*accounts, error) {
 	g, err := postgres.NewGroup(postgres.GroupConfig[oauthaccount.Target, oauthaccount.Resolution]{
-		Name: "accounts", Flush: store.Resolve, Max: 500, Meter: meter,
+		Name: "accounts", Flush: store.Resolve, Max: 500, Writers: 1, Meter: meter,
 	})
 	if err != nil {
 		return nil, err

@@ -35,7 +35,7 @@ const service = "publisher"
 
 // handlers is how many requests are stored at once. Each waits for the group
 // that it is written with, so that the number bounds the size of groups.
-const handlers = 512
+const handlers = 1024
 
 // Run is the publisher until ctx ends. It starts with the database and the bus
 // away and waits for them. What it made it closes in reverse order.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -153,10 +154,20 @@ func (g *Group[T, R]) take() []*waiter[T, R] {
 			}
 			g.work.Wait()
 		}
+		g.yield()
 		if ws := g.cut(); len(ws) > 0 {
 			return ws
 		}
 	}
+}
+
+// yield lets those run first who are about to enqueue: where the processors are
+// busy, a burst of operations is at hand when its first one wakes a writer.
+// Where they are not, it takes no time.
+func (g *Group[T, R]) yield() {
+	g.mu.Unlock()
+	runtime.Gosched()
+	g.mu.Lock()
 }
 
 func (g *Group[T, R]) cut() []*waiter[T, R] {
