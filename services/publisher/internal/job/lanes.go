@@ -84,13 +84,30 @@ func (s *Store) Claim(ctx context.Context, room int) ([]Lane, error) {
 	return s.load(ctx, lanes)
 }
 
-// Load reads the work of lanes that this process holds.
-func (s *Store) Load(ctx context.Context, held []Lane) ([]Lane, error) {
+// Load reads the work of a lane that this process holds, together with others
+// that wait.
+func (s *Store) Load(ctx context.Context, held Lane) (Lane, error) { return s.loads.Do(ctx, held) }
+
+// flushLoads reads lanes. One that was lost meanwhile may be asked for under its
+// old fence and its new one: both get the same work, and the old one's moves fail.
+func (s *Store) flushLoads(ctx context.Context, held []Lane) ([]Lane, error) {
 	lanes := make(map[uuid.UUID]*Lane, len(held))
 	for _, l := range held {
 		lanes[l.Account] = &l
 	}
-	return s.load(ctx, lanes)
+	loaded, err := s.load(ctx, lanes)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range loaded {
+		*lanes[l.Account] = l
+	}
+	out := make([]Lane, len(held))
+	for i, l := range held {
+		out[i] = *lanes[l.Account]
+		out[i].Fence, out[i].Until = l.Fence, l.Until
+	}
+	return out, nil
 }
 
 // sqlHint sets next_at of held lanes to the earliest time at which work comes

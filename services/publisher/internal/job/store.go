@@ -37,6 +37,7 @@ type Store struct {
 	pool   *pgxpool.Pool
 	writes *postgres.Group[*Transition, Written]
 	intake *postgres.Group[*New, Taken]
+	loads  *postgres.Group[Lane, Lane]
 }
 
 // NewStore checks cfg and starts the group writers; Close ends them.
@@ -60,9 +61,13 @@ func NewStore(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("job store: %w", err)
 	}
 	s.intake, err = postgres.NewGroup(postgres.GroupConfig[*New, Taken]{
-		Name: "publish_intake", Max: 500, Flush: s.flushIntake, Meter: cfg.Meter,
+		Name: "publish_intake", Max: 500, Writers: 1, Flush: s.flushIntake, Meter: cfg.Meter,
 		Size: func(n *New) int { return len(n.Publish.Request) + 2048 },
 	})
+	if err != nil {
+		return nil, fmt.Errorf("job store: %w", err)
+	}
+	s.loads, err = postgres.NewGroup(postgres.GroupConfig[Lane, Lane]{Name: "publish_loads", Max: 500, Flush: s.flushLoads, Meter: cfg.Meter})
 	if err != nil {
 		return nil, fmt.Errorf("job store: %w", err)
 	}
@@ -72,6 +77,7 @@ func NewStore(cfg Config) (*Store, error) {
 // Close waits for the writes that were begun.
 func (s *Store) Close() {
 	s.intake.Close()
+	s.loads.Close()
 	s.writes.Close()
 }
 

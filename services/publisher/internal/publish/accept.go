@@ -57,7 +57,8 @@ func (r *Runner) Accept(ctx context.Context, req Request) (job.Taken, error) {
 		return job.Taken{}, err
 	}
 	r.cfg.Failpoint("publish.before_insert")
-	taken, err := r.store.Store(ctx, n)
+	// Once begun, it is waited for: a row that was stored must reach its lane.
+	taken, err := r.store.Store(context.WithoutCancel(ctx), n)
 	if err != nil {
 		return job.Taken{}, fmt.Errorf("store request: %w", err)
 	}

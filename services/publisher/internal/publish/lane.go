@@ -24,6 +24,7 @@ type lane struct {
 	items   []*item   // by due time, acceptance, id
 	armed   *item     // the one that commits, or whose outcome is open
 	busy    int
+	begun   bool // something was loaded or offered
 	reload  bool // there is, or may be, more than items
 	loading bool
 	stopped bool // nothing new starts
@@ -78,7 +79,7 @@ func (it *item) set(p job.Publish, c clock) {
 func (l *lane) loaded(from job.Lane) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.loading, l.reload = false, l.reload || from.Full
+	l.begun, l.loading, l.reload = true, false, l.reload || from.Full
 	if l.gone {
 		return
 	}
@@ -100,7 +101,12 @@ func (l *lane) offer(p job.Publish, more bool, acct Account) bool {
 	if l.acctAt.IsZero() {
 		l.acct, l.acctAt = acct, time.Now()
 	}
-	l.reload = l.reload || more
+	// What an account has beside it matters to a lane that was taken just now.
+	// Later, this process has offered what it stored itself, and is told of the
+	// rest by next_at.
+	if !l.begun {
+		l.begun, l.reload = true, l.reload || more
+	}
 	if len(l.items) >= job.LoadLimit {
 		l.reload = true
 	} else {
@@ -271,9 +277,9 @@ func (l *lane) giveBack() {
 func (l *lane) load() {
 	ctx, cancel := context.WithTimeout(l.ctx, 10*time.Second)
 	defer cancel()
-	lanes, err := l.r.store.Load(ctx, []job.Lane{{Account: l.account, Fence: l.fence}})
-	if err == nil && len(lanes) == 1 {
-		l.loaded(lanes[0])
+	loaded, err := l.r.store.Load(ctx, job.Lane{Account: l.account, Fence: l.fence})
+	if err == nil {
+		l.loaded(loaded)
 		return
 	}
 	l.mu.Lock()
