@@ -178,7 +178,10 @@ func about(e event.Event) string {
 		if !d.Until.IsZero() {
 			d.Reason += " until " + d.Until.Local().Format(time.TimeOnly)
 		}
-		return d.Reason + " (" + d.Detail + ")"
+		if d.Detail != "" {
+			d.Reason += " (" + d.Detail + ")"
+		}
+		return d.Reason
 	}
 	return "publish " + e.Subject()
 }
