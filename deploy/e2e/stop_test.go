@@ -13,26 +13,22 @@ import (
 const lease = 2 * time.Second
 
 func TestAPublisherThatStandsStillInAnyCrashWindowLosesAndDoublesNothing(t *testing.T) {
-	for _, name := range crashWindows {
-		t.Run(name, func(t *testing.T) {
+	for _, windows := range crashWindows {
+		t.Run(windows[0]+"+"+windows[1], func(t *testing.T) {
 			t.Parallel()
-			w := world.New(t, world.Config{Accounts: 20, Factor: 0.02})
 			const n = 200
-			if name != "publish.claimed" {
-				send(w, n, name)
-			}
-			stopped := w.Publisher(world.ProcessConfig{Stop: name, Nth: nth(name), Lease: lease})
-			stopped.API()
-			if name == "publish.claimed" {
-				send(w, n, name)
-			}
+			w, both := endure(t, windows, n, func(window string) world.ProcessConfig {
+				return world.ProcessConfig{Stop: window, Nth: nth(window), Lease: lease}
+			})
 			w.Publisher(world.ProcessConfig{Lease: lease})
-			w.Eventually(60*time.Second, name+" is reached", stopped.Hit)
 			time.Sleep(2 * lease) // the pause under test, not a wait for something
-			stopped.Continue()
+			for i, p := range both {
+				p.Continue()
+				t.Logf("%s: reached, stood still with SIGSTOP at hit %d", windows[i], nth(windows[i]))
+			}
 			w.AwaitEnd(120*time.Second, n)
 			w.Check(n)
-			t.Logf("%s: stood still with SIGSTOP at hit %d for %s; %v", name, nth(name), 2*lease, w.States())
+			t.Logf("states: %v", w.States())
 		})
 	}
 }
