@@ -134,6 +134,9 @@ func (s *system) serveSandbox() (*sandbox.Sandbox, *sandbox.Server, error) {
 	}
 	s.sandboxURL = asURL(server.Addr)
 	s.say("Sandbox     %s", s.sandboxURL)
+	if url := s.cfg.getenv("INSTAGRAM_BASE_URL"); url != "" {
+		s.say("Provider    %s: INSTAGRAM_BASE_URL is set, posts go there and not to the sandbox", url)
+	}
 	return stand, server, nil
 }
 

@@ -218,6 +218,7 @@ func (p *program) buildAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.tel.Logger.InfoContext(ctx, "publisher listens", "addr", p.server.Addr())
 	p.cfg.Listening(p.server.Addr())
 	return nil
 }

@@ -68,7 +68,7 @@ func NewRelay(c RelayConfig) (*Relay, error) {
 	if c.Failpoint == nil {
 		c.Failpoint = func(string) {}
 	}
-	r := &Relay{config: c, log: c.Logger.With("service", c.Service)}
+	r := &Relay{config: c, log: c.Logger.With("relay", c.Service)}
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(c.Streams))) {
 		r.streams = append(r.streams, newStream(r, name))
 	}

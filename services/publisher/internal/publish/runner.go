@@ -173,15 +173,32 @@ const claimLimit = 500
 func (r *Runner) look(ctx context.Context) {
 	t := time.NewTicker(r.cfg.Poll)
 	defer t.Stop()
-	for ctx.Err() == nil {
-		if err := r.lookOnce(ctx); err != nil && ctx.Err() == nil {
+	for failures := 0; ctx.Err() == nil; {
+		err := r.lookOnce(ctx)
+		if err != nil && ctx.Err() == nil {
 			r.log.WarnContext(ctx, "look for due publishes", "error", err)
+			failures++
+			if !pause(ctx, min(time.Duration(failures)*time.Second, 5*time.Second)) {
+				return
+			}
+			continue
 		}
+		failures = 0
 		select {
 		case <-ctx.Done():
 		case <-r.wake:
 		case <-t.C:
 		}
+	}
+}
+
+// pause waits; false: ctx has ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
 	}
 }
 
