@@ -62,6 +62,7 @@ type Connector struct {
 	now     func() time.Time
 	options map[string]option
 	errors  errorTable
+	marks   marks
 }
 
 var (
@@ -91,7 +92,7 @@ func New(cfg Config) (*Connector, error) {
 	}
 	return &Connector{
 		client: cfg.Client, base: cfg.BaseURL + "/" + cfg.Version, factor: cfg.TimeFactor, now: cfg.Now,
-		options: optionSchema(), errors: newErrorTable(),
+		options: optionSchema(), errors: newErrorTable(), marks: newMarks(),
 	}, nil
 }
 

@@ -36,7 +36,7 @@ func (c *Connector) Validate(p connectors.Post) []connectors.Violation {
 	}
 	o, wrong := c.parseOptions(p)
 	found = append(found, checkFields(p)...)
-	found = append(found, checkCaption(p.Caption)...)
+	found = append(found, c.checkCaption(p.Caption)...)
 	found = append(found, checkAltText("/altText", p.AltText)...)
 	found = append(found, checkURL("/coverUrl", p.CoverURL, false)...)
 	found = append(found, wrong...)
@@ -102,15 +102,15 @@ func checkChildren(children []connectors.Child) []connectors.Violation {
 	return found
 }
 
-func checkCaption(caption string) []connectors.Violation {
+func (c *Connector) checkCaption(caption string) []connectors.Violation {
 	var found []connectors.Violation
 	for _, limit := range []struct {
 		rule, what string
 		n, max     int
 	}{
 		{"maxLength", "characters", utf8.RuneCountInString(caption), maxCaption},
-		{"maxHashtags", "hashtags", countMarks(caption, hashtags), maxHashtags},
-		{"maxMentions", "mentions", countMarks(caption, mentions), maxMentions},
+		{"maxHashtags", "hashtags", countMarks(caption, c.marks.hashtags), maxHashtags},
+		{"maxMentions", "mentions", countMarks(caption, c.marks.mentions), maxMentions},
 	} {
 		if limit.n > limit.max {
 			found = append(found, violation("/caption", limit.rule, fmt.Sprintf("has %d %s, at most %d are possible", limit.n, limit.what, limit.max)))
@@ -119,16 +119,22 @@ func checkCaption(caption string) []connectors.Violation {
 	return found
 }
 
-const (
-	hashtags = `#[\p{L}\p{M}\p{N}_]`
-	mentions = `(?:^|[^\p{L}\p{N}._])@[A-Za-z0-9_.]`
-)
+// marks are what is counted in captions. They are kept: making one takes a
+// hundred times as long as using it.
+type marks struct{ hashtags, mentions *regexp.Regexp }
 
-func countMarks(s, pattern string) int {
+func newMarks() marks {
+	return marks{
+		hashtags: regexp.MustCompile(`#[\p{L}\p{M}\p{N}_]`),
+		mentions: regexp.MustCompile(`(?:^|[^\p{L}\p{N}._])@[A-Za-z0-9_.]`),
+	}
+}
+
+func countMarks(s string, pattern *regexp.Regexp) int {
 	if !strings.ContainsAny(s, "#@") {
 		return 0
 	}
-	return len(regexp.MustCompile(pattern).FindAllStringIndex(s, -1))
+	return len(pattern.FindAllStringIndex(s, -1))
 }
 
 func checkAltText(field, text string) []connectors.Violation {
