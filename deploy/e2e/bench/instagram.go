@@ -35,8 +35,7 @@ func (b *bench) instagram(ctx context.Context) error {
 	b.add(used, "instagram_per_s", "Instagram images/s, whole", "/s", float64(n)/used.elapsed.Seconds())
 	b.add(used, "instagram_calls", "calls per Instagram image", "", float64(after-before)/float64(n))
 	b.add(used, "instagram_commits", "commits per Instagram image", "", float64(wrote.commits)/float64(n))
-	all, _ := used.each(n)
-	b.add(used, "cpu_us_per_instagram", "CPU per Instagram image", "us", all)
+	b.costs(used, "Instagram image", n)
 	return nil
 }
 

@@ -45,8 +45,7 @@ func (b *bench) relay(ctx context.Context) (err error) {
 	used := start.until(b.stand.usage(p))
 	used.elapsed = ended.Sub(began)
 	b.add(used, "relayed_per_s", "relay, events/s", "/s", float64(n)/used.elapsed.Seconds())
-	all, _ := used.each(n)
-	b.add(used, "cpu_us_per_event", "CPU per relayed event", "us", all)
+	b.costs(used, "relayed event", n)
 	return nil
 }
 

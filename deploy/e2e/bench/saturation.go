@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,7 +14,8 @@ import (
 
 // written is what PostgreSQL did so far.
 type written struct {
-	commits  int64
+	commits  int64 // transactions that ended well, those that only read included
+	writes   int64 // transactions that wrote
 	syncs    int64 // flushes of the log
 	logBytes int64
 }
@@ -22,8 +24,8 @@ type written struct {
 // they end: so a publisher is measured from before its start until after its
 // end, and pays for both.
 func (s *stand) written(ctx context.Context) (w written, err error) {
-	err = s.admin.QueryRow(ctx, `SELECT (SELECT xact_commit FROM pg_stat_database WHERE datname = $1), (SELECT wal_sync FROM pg_stat_wal),
-		pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint`, fmt.Sprintf("bench_%d", s.fresh)).Scan(&w.commits, &w.syncs, &w.logBytes)
+	err = s.admin.QueryRow(ctx, `SELECT (SELECT xact_commit FROM pg_stat_database WHERE datname = $1),
+		pg_snapshot_xmax(pg_current_snapshot())::text::bigint, (SELECT wal_sync FROM pg_stat_wal), pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint`, fmt.Sprintf("bench_%d", s.fresh)).Scan(&w.commits, &w.writes, &w.syncs, &w.logBytes)
 	if err != nil {
 		return w, fmt.Errorf("read statistics of PostgreSQL: %w", err)
 	}
@@ -46,6 +48,7 @@ func (b *bench) saturation(ctx context.Context) error {
 	b.add(used, "publishes_per_s", "publishes/s, end to end", "/s", rate)
 	b.costs(used, "publish", n)
 	b.add(used, "commits_per_publish", "commits per publish (at most 0.05)", "", each(wrote.commits))
+	b.add(used, "writing_commits_per_publish", "  of them with a write", "", each(wrote.writes))
 	b.add(used, "fsyncs_per_publish", "flushes of the log per publish", "", each(wrote.syncs))
 	b.add(used, "wal_bytes_per_publish", "log bytes per publish", "B", each(wrote.logBytes))
 	return nil
@@ -87,7 +90,7 @@ func (b *bench) burst(ctx context.Context, n int, accounts []string) (used spent
 	if err != nil {
 		return used, wrote, err
 	}
-	wrote = written{after.commits - before.commits, after.syncs - before.syncs, after.logBytes - before.logBytes}
+	wrote = written{after.commits - before.commits, after.writes - before.writes, after.syncs - before.syncs, after.logBytes - before.logBytes}
 	return used, wrote, s.showStatements(ctx, n)
 }
 
@@ -109,8 +112,9 @@ func (s *stand) firstAccepted(ctx context.Context) (at time.Time, err error) {
 // costs adds what one of n things cost in CPU, by part.
 func (b *bench) costs(used spent, of string, n int) {
 	all, parts := used.each(n)
-	b.add(used, "cpu_us_per_"+of, "CPU per "+of, "us", all)
+	key := "cpu_us_per_" + strings.ReplaceAll(of, " ", "_")
+	b.add(used, key, "CPU per "+of, "us", all)
 	for _, name := range []string{partPublisher, partPostgres, partNATS, partSandbox, partCollector} {
-		b.add(used, "cpu_us_per_"+of+"_"+name, "  of it "+name, "us", parts[name])
+		b.add(used, key+"_"+name, "  of it "+name, "us", parts[name])
 	}
 }

@@ -87,7 +87,7 @@ func (s *stand) say(line string) { _, _ = fmt.Fprintln(s.cfg.Out, line) }
 func (s *stand) settings() []string {
 	list := []string{"shared_buffers=512MB", "max_wal_size=8GB", "checkpoint_timeout=1h"}
 	if s.cfg.Statements {
-		list = append(list, "shared_preload_libraries=pg_stat_statements", "pg_stat_statements.max=1000")
+		list = append(list, "shared_preload_libraries=pg_stat_statements", "pg_stat_statements.track_planning=on")
 	}
 	return append(list, s.cfg.Settings...)
 }
