@@ -57,7 +57,7 @@ func (b *bench) commitsOf(ctx context.Context, clients int) error {
 		if conns[i], err = pgx.Connect(ctx, b.stand.dsn); err != nil {
 			return fmt.Errorf("connect: %w", err)
 		}
-		defer conns[i].Close(context.WithoutCancel(ctx))
+		defer func() { _ = conns[i].Close(context.WithoutCancel(ctx)) }()
 	}
 	if _, err := conns[0].Exec(ctx, `CREATE TABLE IF NOT EXISTS one_row (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text NOT NULL)`); err != nil {
 		return fmt.Errorf("make table: %w", err)

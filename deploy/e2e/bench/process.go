@@ -40,7 +40,8 @@ func start(ctx context.Context, r role, env ...string) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", r.Part, err)
 	}
-	p := &process{role: r, cmd: exec.Command(self), log: &tail{}, done: make(chan struct{})}
+	p := &process{role: r, cmd: exec.Command(self), //nolint:noctx // it is stopped, not killed
+		log: &tail{}, done: make(chan struct{})}
 	p.cmd.Env = append(append(os.Environ(), roleVariable+"="+string(raw)), env...)
 	p.cmd.Stderr = p.log
 	out, err1 := p.cmd.StdoutPipe()

@@ -33,7 +33,7 @@ func (b *bench) relay(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	start, began, err := b.fill(ctx, conn, p, rows)
 	if err != nil {
 		return err

@@ -102,7 +102,7 @@ func (s *stand) firstAccepted(ctx context.Context) (at time.Time, err error) {
 	if err != nil {
 		return at, fmt.Errorf("connect: %w", err)
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	if err := conn.QueryRow(ctx, `SELECT min(accepted_at) FROM publishes`).Scan(&at); err != nil {
 		return at, fmt.Errorf("read first publish: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -85,9 +86,8 @@ func (s *stand) ask(ctx context.Context, method, path string, in, out any) error
 	if err != nil {
 		return fmt.Errorf("ask sandbox: %w", err)
 	}
-	defer resp.Body.Close()
 	raw, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
+	if err = errors.Join(err, resp.Body.Close()); err != nil || resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("ask sandbox: %s %s: status %d: %.200s: %w", method, path, resp.StatusCode, raw, err)
 	}
 	if out == nil {
