@@ -79,17 +79,30 @@ func TestAStreamOutlivesARestartOnTheSamePort(t *testing.T) {
 func message(ctx context.Context, t *testing.T, js jetstream.JetStream, stream string, seq uint64) string {
 	t.Helper()
 	for {
-		s, err := js.Stream(ctx, stream)
+		data, err := get(ctx, js, stream, seq)
 		if err == nil {
-			var m *jetstream.RawStreamMsg
-			if m, err = s.GetMsg(ctx, seq); err == nil {
-				return string(m.Data)
-			}
+			return data
 		}
 		if ctx.Err() != nil {
 			t.Fatal(errors.Join(ctx.Err(), err))
 		}
 	}
+}
+
+// get asks once. What was asked of a server that was just stopping is not
+// answered, so that one question does not wait for long.
+func get(ctx context.Context, js jetstream.JetStream, stream string, seq uint64) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	s, err := js.Stream(ctx, stream)
+	if err != nil {
+		return "", err
+	}
+	m, err := s.GetMsg(ctx, seq)
+	if err != nil {
+		return "", err
+	}
+	return string(m.Data), nil
 }
 
 func TestATakenPortIsOneClearLine(t *testing.T) {
