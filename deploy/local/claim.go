@@ -50,7 +50,7 @@ func writeAt0(f *os.File, text string) error {
 func ownedByUs(path string) error {
 	var stat syscall.Stat_t
 	if syscall.Stat(path, &stat) != nil || int(stat.Uid) == os.Geteuid() {
-		return nil // or there is none yet: what else it may be shows when it is opened
+		return nil //nolint:nilerr // or there is none yet: what else it may be shows when it is opened
 	}
 	return fmt.Errorf("data directory %s belongs to user %s, and this is user %s: run as that user, %s",
 		filepath.Dir(path), userName(int(stat.Uid)), userName(os.Geteuid()), otherDir)

@@ -130,7 +130,7 @@ func (w *World) Publisher(c ProcessConfig) *Process {
 		w.T.Fatal(err)
 	}
 	p := &Process{w: w, out: newLines(), log: newLines(), done: make(chan struct{})}
-	p.cmd = exec.Command(os.Args[0])
+	p.cmd = exec.CommandContext(context.WithoutCancel(w.T.Context()), os.Args[0]) // it is ended by hand, when the test is over
 	p.cmd.Env = append(os.Environ(), append([]string{
 		roleVariable + "=" + string(raw), "DATABASE_URL=" + w.DSN, "NATS_URL=" + w.Bus.URL(), "POSTBUS_KEYSET=" + w.Keyset(),
 		"POSTBUS_HTTP_ADDR=127.0.0.1:0", "INSTAGRAM_BASE_URL=" + w.BaseURL, "SSL_CERT_FILE=" + w.CAFile,

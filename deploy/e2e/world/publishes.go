@@ -78,10 +78,7 @@ func (w *World) AwaitEnd(within time.Duration, n int) {
 	w.T.Helper()
 	w.Eventually(within, fmt.Sprintf("%d publishes ended", n), func() bool {
 		s := w.States()
-		if s["completed"]+s["failed"]+s["canceled"]+s["unconfirmed"] >= n {
-			return true
-		}
-		return false
+		return s["completed"]+s["failed"]+s["canceled"]+s["unconfirmed"] >= n
 	})
 }
 
