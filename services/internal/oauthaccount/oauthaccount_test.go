@@ -154,7 +154,7 @@ func TestAnAccountPrintsNeitherTokenNorCiphertext(t *testing.T) {
 	for _, v := range []any{a, &a, []oauthaccount.Account{a}, opened, full(b.user)} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%x", "%s"} {
 			out := fmt.Sprintf(verb, v)
-			for _, leak := range []string{token, fmt.Sprintf("%x", token), fmt.Sprintf("%x", sealed[5:]), strings.Trim(fmt.Sprint(sealed[5:]), "[]")} {
+			for _, leak := range []string{token, fmt.Sprintf("%x", token), fmt.Sprintf("%x", sealed[5:]), strings.Trim(fmt.Sprintf("%d", sealed[5:]), "[]")} {
 				if strings.Contains(out, leak) {
 					t.Errorf("%s of %T: %s", verb, v, out)
 				}
