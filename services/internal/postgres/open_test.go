@@ -57,6 +57,25 @@ func TestAPlanMadeOnASmallTableUsesTheIndexWhenItHasGrown(t *testing.T) {
 	}
 }
 
+// Planning a statement that moves publishes took three times as long as running
+// it for one.
+func TestAStatementIsPlannedOnceAConnection(t *testing.T) {
+	t.Parallel()
+	pool := open(t, postgres.Config{DSN: testbed.Database(t), MaxConns: 1})
+	const lookup = "SELECT count(*) FROM users WHERE id = ANY ($1::uuid[])"
+	for range 10 {
+		exec(t, pool, lookup, [][16]byte{uuid.New(), uuid.New()})
+	}
+	var kept, again int
+	err := pool.QueryRow(t.Context(), "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement = $1", lookup).Scan(&kept, &again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again != 0 || kept != 10 {
+		t.Errorf("planned anew %d times, used %d times as it was", again, kept)
+	}
+}
+
 func TestAnUnreadableConnectionStringIsNotPrinted(t *testing.T) {
 	t.Parallel()
 	for _, dsn := range []string{"postgres://u:hunter2@host:port:x/db?y", "password=hunter2 host", "hunter2"} {
