@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"postbus.dev/deploy/e2e/bench/onecall"
@@ -74,6 +75,9 @@ func (b *bench) latency(ctx context.Context) (err error) {
 		return err
 	}
 	defer w.stop()
+	if err := b.stand.resetStatements(ctx); err != nil {
+		return err
+	}
 	start := b.stand.usage(p)
 	requests, err := b.trickle(ctx)
 	if err != nil {
@@ -83,6 +87,9 @@ func (b *bench) latency(ctx context.Context) (err error) {
 		return err
 	}
 	used := start.until(b.stand.usage(p))
+	if err := b.stand.showStatements(ctx, len(requests)); err != nil {
+		return err
+	}
 	return b.delays(ctx, used, w, requests[len(requests)*warmUp/100:])
 }
 
@@ -114,11 +121,42 @@ func (b *bench) trickle(ctx context.Context) ([]sent, error) {
 	return requests, errors.Join(failed...)
 }
 
-// delays compares when a request was sent, when the provider got its call and
-// when its event came out of the stream.
+// stations reads when publishes were stored and armed, by the database's clock,
+// which is that of this machine.
+func (s *stand) stations(ctx context.Context) (map[uuid.UUID][2]time.Time, error) {
+	conn, err := pgx.Connect(ctx, s.dsn)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	rows, err := conn.Query(ctx, `SELECT id, accepted_at, armed_at FROM publishes`)
+	if err != nil {
+		return nil, fmt.Errorf("read publishes: %w", err)
+	}
+	all := map[uuid.UUID][2]time.Time{}
+	var id [16]byte
+	var stored, armed time.Time
+	_, err = pgx.ForEachRow(rows, []any{&id, &stored, &armed}, func() error {
+		all[id] = [2]time.Time{stored, armed}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read publishes: %w", err)
+	}
+	return all, nil
+}
+
+// delays compares when a request was sent, when it was stored and armed, when
+// the provider got its call and when its event came out of the stream.
 func (b *bench) delays(ctx context.Context, used spent, w *watch, requests []sent) error {
-	var toCall, toEvent []time.Duration
+	stations, err := b.stand.stations(ctx)
+	if err != nil {
+		return err
+	}
+	var toStore, toArm, toCall, toEvent []time.Duration
 	for _, r := range requests {
+		toStore = append(toStore, stations[r.id][0].Sub(r.at))
+		toArm = append(toArm, stations[r.id][1].Sub(r.at))
 		var entry struct{ First time.Time }
 		if err := b.stand.ask(ctx, http.MethodGet, "/bench/get/"+r.id.String(), nil, &entry); err != nil {
 			return err
@@ -133,7 +171,7 @@ func (b *bench) delays(ctx context.Context, used spent, w *watch, requests []sen
 	for _, d := range []struct {
 		key, text string
 		values    []time.Duration
-	}{{"call", "request to provider call", toCall}, {"event", "request to publish.completed", toEvent}} {
+	}{{"insert", "request to its insert", toStore}, {"arm", "request to its arm write", toArm}, {"call", "request to provider call", toCall}, {"event", "request to publish.completed", toEvent}} {
 		b.add(used, "request_to_"+d.key+"_p50_ms", d.text+at+"p50", "ms", millis(percentile(d.values, 50)))
 		b.add(used, "request_to_"+d.key+"_p99_ms", d.text+at+"p99", "ms", millis(percentile(d.values, 99)))
 	}
