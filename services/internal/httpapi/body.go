@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 )
@@ -30,14 +31,10 @@ func readBody(limit time.Duration, next http.Handler) http.Handler {
 		body, err := takeBody(w, r, limit)
 		if err != nil {
 			w.Header().Set("Connection", "close") // what is left of the body is not read
-			writeFailure(w, r, bodyError(err))
+			WriteFailure(w, r, bodyError(err))
 			return
 		}
-		if err := checkMediaType(r.Header, body); err != nil {
-			writeFailure(w, r, err)
-			return
-		}
-		r.Body = io.NopCloser(bytes.NewReader(body))
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 		next.ServeHTTP(w, r)
 	})
 }
@@ -66,20 +63,24 @@ func bodyError(err error) *Error {
 	}
 }
 
-// checkMediaType accepts JSON, and a body that says nothing of itself.
-func checkMediaType(h http.Header, body []byte) *Error {
+// checkMediaType accepts a body of one of these media types, and one that says
+// nothing of itself.
+func checkMediaType(r *http.Request, media []string) *Error {
 	unsupported := &Error{Code: CodeValidation, Status: http.StatusUnsupportedMediaType}
-	if enc := h.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
+	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
 		unsupported.Message = "the body is compressed; send it as it is"
 		return unsupported
 	}
-	ct := h.Get("Content-Type")
-	if len(body) == 0 || ct == "" {
+	ct := r.Header.Get("Content-Type")
+	if r.ContentLength == 0 || ct == "" {
 		return nil
 	}
-	media, _, err := mime.ParseMediaType(ct)
-	if err != nil || (media != "application/json" && !strings.HasSuffix(media, "+json")) {
-		unsupported.Message = `the body must be JSON: send it with the header "Content-Type: application/json"`
+	got, _, err := mime.ParseMediaType(ct)
+	if strings.HasSuffix(got, "+json") {
+		got = "application/json"
+	}
+	if err != nil || !slices.Contains(media, got) {
+		unsupported.Message = fmt.Sprintf("the body must be %s: send it with the header \"Content-Type: %s\"", strings.Join(media, " or "), media[0])
 		return unsupported
 	}
 	return nil
@@ -96,7 +97,7 @@ func rescue(next http.Handler) http.Handler {
 			if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it like this
 				panic(p)
 			}
-			writeFailure(w, r, &Error{Code: CodeInternal, Message: "something went wrong here; the request id finds it in the logs",
+			WriteFailure(w, r, &Error{Code: CodeInternal, Message: "something went wrong here; the request id finds it in the logs",
 				Err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())})
 		}()
 		next.ServeHTTP(w, r)

@@ -40,10 +40,9 @@ type output struct {
 func Register[I, T any](a *API, op huma.Operation, codes []Code, handle func(ctx context.Context, in *I) (Reply[T], error)) {
 	op.DefaultStatus = cmp.Or(op.DefaultStatus, http.StatusOK)
 	codes = append(slices.Clone(codes), CodeValidation, CodeInternal)
+	op.Middlewares = append(huma.Middlewares{takeOnly("application/json")}, op.Middlewares...)
 	if op.Security == nil {
-		op.Security = []map[string][]string{{bearer: {}}}
-		op.Middlewares = append(huma.Middlewares{a.authenticate}, op.Middlewares...)
-		codes = append(codes, CodeUnauthorized, CodeServiceUnavailable)
+		codes = a.secure(&op, codes, a.authenticate)
 	}
 	op.Responses = maps.Clone(op.Responses)
 	if op.Responses == nil {
@@ -90,7 +89,7 @@ func (a *API) describeCodes(to map[string]*huma.Response, codes []Code) {
 		}
 	}
 	for status, n := range names {
-		to[status] = a.describe(reflect.TypeFor[Failure](), strings.Join(n, ", "))
+		addContent(to, status, a.describe(reflect.TypeFor[Failure](), strings.Join(n, ", ")))
 	}
 }
 

@@ -24,10 +24,10 @@ func routes(mux *http.ServeMux) http.Handler {
 		h.ServeHTTP(&refusal, r)
 		if allow := refusal.header.Get("Allow"); allow != "" {
 			w.Header().Set("Allow", allow)
-			writeFailure(w, r, &Error{Code: CodeValidation, Status: http.StatusMethodNotAllowed, Message: "this path takes " + allow})
+			WriteFailure(w, r, &Error{Code: CodeValidation, Status: http.StatusMethodNotAllowed, Message: "this path takes " + allow})
 			return
 		}
-		writeFailure(w, r, &Error{Code: CodeNotFound, Message: "there is nothing at this path"})
+		WriteFailure(w, r, &Error{Code: CodeNotFound, Message: "there is nothing at this path"})
 	})
 }
 
@@ -45,8 +45,9 @@ func (w *refusalWriter) Header() http.Header         { return w.header }
 func (w *refusalWriter) Write(b []byte) (int, error) { return len(b), nil }
 func (w *refusalWriter) WriteHeader(int)             {}
 
-// writeFailure answers outside of huma.
-func writeFailure(w http.ResponseWriter, r *http.Request, e *Error) {
+// WriteFailure answers with the envelope of err, as an operation of Register
+// that returns it does.
+func WriteFailure(w http.ResponseWriter, r *http.Request, e error) {
 	f := failure(r.Context(), e)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(f.status)
