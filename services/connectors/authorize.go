@@ -5,26 +5,41 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"time"
 )
 
 // Authorizer connects an account: it sends a person to the provider and turns
 // what comes back into a Grant.
+//
+// A build without a provider's client settings still publishes for accounts
+// that are connected already. Everything that needs those settings then returns
+// an error that is ErrNotConfigured and names what is missing; it does so
+// before it makes a call.
 type Authorizer interface {
-	// AuthorizeURL is where the person's browser is sent. It holds no secret.
-	AuthorizeURL(r AuthorizeRequest) (string, error)
+	// AuthorizeURL is where the person's browser is sent. It holds no secret. A
+	// provider where that begins with a call of ours is called here; what went
+	// wrong with it is an *Error.
+	AuthorizeURL(ctx context.Context, r AuthorizeRequest) (string, error)
 	// PKCE says whether the provider checks a code_verifier (RFC 7636, S256).
 	// Where it does not, AuthorizeRequest.Challenge and Exchange.Verifier are
 	// empty.
 	PKCE() bool
 	// Exchange spends the code of a callback and reads who the account is. The
 	// call that spends the code is made once and never retried: a code works once,
-	// and some providers revoke a whole grant when it comes again. What went wrong
-	// is an *Error: KindReject where the person has to begin anew, KindRetry where
-	// the answer was lost or the provider failed (the code counts as spent then
-	// too), and Code says which of our codes it is.
+	// and some providers revoke a whole grant when it comes again. Nor is Exchange
+	// called again with the same code: whatever went wrong, the person begins anew.
+	//
+	// What went wrong is an *Error. KindRetry: the answer was lost, or the provider
+	// failed. KindReject, by Code: CodeReauthRequired, the code is not good (spent,
+	// expired, not ours); CodeAccountRestricted, an account of this sort cannot be
+	// connected; CodeInternal, the provider refuses our client, for operators.
 	Exchange(ctx context.Context, x Exchange) (Grant, error)
 }
+
+// ErrNotConfigured says that the settings of our client at the provider are
+// missing, its id and secret. The error around it names them.
+var ErrNotConfigured = errors.New("not configured")
 
 // AuthorizeRequest is one person's way to the provider.
 type AuthorizeRequest struct {
@@ -35,7 +50,10 @@ type AuthorizeRequest struct {
 
 // Exchange is what a callback brought.
 type Exchange struct {
+	// Code is the parameter code, as it came. That it is empty is the connector's
+	// to judge: a provider may have none, and know the person by State.
 	Code        Secret
+	State       string // the same as in AuthorizeRequest
 	RedirectURI string // the same as in AuthorizeRequest
 	Verifier    Secret // empty without PKCE
 }
@@ -49,37 +67,50 @@ type Grant struct {
 	TokenType         string // "" for "bearer"
 	Scope             string // what was granted, as the provider writes it
 	// Missing are the scopes that publishing needs and the person did not grant.
-	// Such a grant is refused (MISSING_SCOPE) and nothing of it is kept.
+	// Such a grant is refused (MISSING_SCOPE) and nothing of it is kept: only its
+	// Scope and what Revoke needs to end it have to be filled in.
 	Missing          []string
 	ExpiresIn        time.Duration // of the access token, from now; 0: it does not expire
 	RefreshExpiresIn time.Duration // of the refresh token, from now; 0: it does not expire, or there is none
 	// RefreshIn is when the grant should be refreshed first, from now, by the
 	// provider's own rule; 0: there is nothing to refresh.
 	RefreshIn time.Duration
-	Metadata  json.RawMessage // the connector's own facts of the account; nil for none
+	// Metadata is the connector's own facts of the account, a JSON object; nil for
+	// none. No secret is in it. At CallbackID stands the account's name in the
+	// provider's callbacks, where that is not ProviderAccountID.
+	Metadata json.RawMessage
 }
+
+// CallbackID is the member of Grant.Metadata, a string, that Callback.AccountKeys
+// may name an account by.
+const CallbackID = "callback_id"
 
 // Importer takes tokens that were granted elsewhere to an app of ours.
 type Importer interface {
 	// Import asks the provider who the tokens belong to and what they allow, and
 	// returns the grant completed. given holds AccessToken and, where there are
-	// any, RefreshToken, Scope, ExpiresIn and ProviderAccountID; one that the
-	// provider contradicts is a KindReject.
+	// any, RefreshToken, Scope, ExpiresIn and ProviderAccountID. Errors are those
+	// of Exchange, and one more: KindReject with CodeValidation where the provider
+	// contradicts what is given. What KindRetry leaves may be imported again.
 	Import(ctx context.Context, given Grant) (Grant, error)
 }
 
 // Revoker ends a grant at the provider, so that the tokens are of no use to
 // anybody. It is repeatable; a grant that is gone already is no error.
 type Revoker interface {
+	// Revoke returns an *Error: of KindRetry or KindWait where another try may
+	// help, of any other kind where none will and the grant stays, as far as is
+	// known. a holds what Grant gave, with or without the row around it.
 	Revoke(ctx context.Context, a Account, refresh Secret) error
 }
 
 // CallbackReader verifies what a provider sends us by itself.
 type CallbackReader interface {
 	// ReadCallback returns what a verified call says. ErrForged means that its
-	// signature is missing or wrong, any other error that it cannot be read.
-	// Signatures are compared in constant time, and nothing of an unverified body
-	// is in the error.
+	// signature is missing or wrong, ErrNoCallback that the provider has no such
+	// callback, ErrNotConfigured that there is no secret to verify it with, any
+	// other error that it cannot be read. Signatures are compared in constant
+	// time, and nothing of an unverified body is in the error.
 	ReadCallback(r CallbackRequest) (Callback, error)
 }
 
@@ -88,7 +119,7 @@ type CallbackRequest struct {
 	Kind   string // the last part of the path: one of the Callback constants
 	Header http.Header
 	Body   []byte
-	Query  map[string][]string
+	Query  url.Values
 }
 
 // What a provider may tell; the last part of /api/callbacks/{provider}/{kind}.
@@ -100,9 +131,15 @@ const (
 
 // Callback is what a verified call said.
 type Callback struct {
+	// Kind is what it says, one of the Callback constants: a provider with one
+	// address for everything tells there of removals too.
+	Kind string
+	// ID is the same for every copy of this call, however it is written, and
+	// another for every other call to the same path: it is made of what the
+	// signature covers. By both a replay is known. "" only beside a Challenge.
+	ID string
 	// AccountKeys select the accounts: those of the provider whose
-	// ProviderAccountID, or a value in whose Metadata at the key "callback_id",
-	// equals one of them.
+	// ProviderAccountID, or whose Metadata at CallbackID, equals one of them.
 	AccountKeys []string
 	// IssuedAt is when the provider made it; zero where it does not tell. What is
 	// much older than now is a replay.
@@ -120,5 +157,8 @@ type PostNotice struct {
 	Kind       string // the provider's own word for it
 }
 
-// ErrForged says that a call does not come from the provider.
-var ErrForged = errors.New("signature missing or wrong")
+// What is wrong with a call that is not believed.
+var (
+	ErrForged     = errors.New("signature missing or wrong")
+	ErrNoCallback = errors.New("the provider has no such callback")
+)
