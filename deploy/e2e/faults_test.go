@@ -21,8 +21,8 @@ import (
 type faultCase struct {
 	name   string
 	faults []stage.Fault
-	// reads are set while the commit call hangs, so that they hit Find and
-	// nothing before it.
+	// reads hit only once the first fault has, so that they hit Find and nothing
+	// before it.
 	reads []stage.Fault
 	dead  int // so many tokens are dead before the test brings one that works
 	// rest: the account has to rest for hours, which a person cuts short.
@@ -110,8 +110,7 @@ type scene struct {
 	set     []int64
 	hit     string // the publish's id
 	others  []string
-	reads   bool // they are set
-	renewed int  // tokens that the test brought
+	renewed int // tokens that the test brought
 }
 
 // place fills in what depends on the kind of post.
@@ -155,6 +154,10 @@ func (s *scene) begin(w *world.World) {
 			s.first = set.ID
 		}
 	}
+	for _, f := range s.reads {
+		f.Behind = s.first
+		s.set = append(s.set, w.Fault(s.account, place(f, s.kind)).ID)
+	}
 	if s.dead > 0 {
 		w.Sandbox.RevokeTokens(stage.TokenFilter{Provider: "instagram", Account: w.Provider[s.account].ID}, stage.Dead{Code: 190, Subcode: 467})
 	}
@@ -197,12 +200,6 @@ func (s *scene) play(w *world.World, rows map[string]world.Row, hits map[int64]s
 			for i := range 5 {
 				s.others = append(s.others, s.send(w, fmt.Sprintf("other-%d", i)))
 			}
-		}
-	}
-	if len(s.faultCase.reads) > 0 && hits[s.first].Waiting > 0 && !s.reads {
-		s.reads = true
-		for _, f := range s.faultCase.reads {
-			s.set = append(s.set, w.Fault(s.account, place(f, s.kind)).ID)
 		}
 	}
 	if s.rest && s.rests(rows) {

@@ -22,6 +22,7 @@ type Fault struct {
 	Count       int     `json:"count,omitempty"`       // then it hits so often; 0: until cleared
 	Probability float64 `json:"probability,omitempty"` // of each of them; 0: always
 	Seed        uint64  `json:"seed,omitempty"`        // of the probability
+	Behind      int64   `json:"behind,omitempty"`      // calls match only once the fault with this id has hit
 
 	Delay     Duration `json:"delay,omitempty"` // provider time: scaled by the sandbox's factor
 	Status    int      `json:"status,omitempty"`
@@ -101,6 +102,9 @@ func (f *Faults) Add(ft Fault) (Fault, error) {
 	if ft.Call != "" && !slices.Contains(f.calls, ft.Call) {
 		return Fault{}, fmt.Errorf("no call %q: %s", ft.Call, strings.Join(f.calls, ", "))
 	}
+	if ft.Behind != 0 && !slices.ContainsFunc(f.set, func(l *live) bool { return l.ID == ft.Behind }) {
+		return Fault{}, fmt.Errorf("no fault %d is set to be behind of", ft.Behind)
+	}
 	if ft.Probability < 0 || ft.Probability > 1 || ft.Count < 0 || ft.Skip < 0 || ft.Delay < 0 {
 		return Fault{}, errors.New("probability is not within 0 and 1, or count, skip or delay is negative")
 	}
@@ -179,12 +183,17 @@ func (f *Faults) take(provider, call, account string, want func(*live) bool) *li
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, l := range f.set {
-		if want(l) && l.matches(provider, call, account) && l.hit() {
+		if want(l) && l.matches(provider, call, account) && f.hasHit(l.Behind) && l.hit() {
 			snapshot := *l
 			return &snapshot
 		}
 	}
 	return nil
+}
+
+// hasHit says whether the fault id has hit; 0 is none to wait for.
+func (f *Faults) hasHit(id int64) bool {
+	return id == 0 || slices.ContainsFunc(f.set, func(l *live) bool { return l.ID == id && l.Hits > 0 })
 }
 
 func (l *live) matches(provider, call, account string) bool {

@@ -112,6 +112,24 @@ func TestAFaultSkipsThenHitsItsCount(t *testing.T) {
 	}
 }
 
+func TestAFaultBehindAnotherWaitsForItsHit(t *testing.T) {
+	t.Parallel()
+	st := newStage(t)
+	first := set(t, st, stage.Fault{Switch: "http_before", Status: 503, Call: "write", Count: 1})
+	set(t, st, stage.Fault{Switch: "http_before", Status: 500, Call: "read", Behind: first.ID})
+	for i, c := range []struct {
+		call string
+		want int
+	}{{"read", 201}, {"write", 503}, {"read", 500}} {
+		if status, _ := play(st, c.call, "a"); status != c.want {
+			t.Errorf("call %d: status %d, want %d", i, status, c.want)
+		}
+	}
+	if _, err := st.Faults.Add(stage.Fault{Switch: "http_before", Behind: 99}); err == nil {
+		t.Error("a fault behind none was taken")
+	}
+}
+
 func TestAProbabilityIsDrawnFromItsSeed(t *testing.T) {
 	t.Parallel()
 	run := func() (pattern string) {
