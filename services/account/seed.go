@@ -1,5 +1,3 @@
-// Package account owns users, their API keys and their connected OAuth
-// accounts.
 package account
 
 import (
@@ -53,11 +51,11 @@ func Ensure(ctx context.Context, s Seed) (Seeded, error) {
 	if err := secret.NewKeysetFile(s.KeysetPath); err != nil && !errors.Is(err, fs.ErrExist) {
 		return Seeded{}, err
 	}
-	sealer, err := loadSealer(s.KeysetPath)
+	sealer, err := secret.LoadSealer(s.KeysetPath)
 	if err != nil {
 		return Seeded{}, err
 	}
-	pool, err := postgres.Open(ctx, postgres.Config{DSN: s.DatabaseURL, Name: "account"})
+	pool, err := postgres.Open(ctx, postgres.Config{DSN: s.DatabaseURL, Name: service})
 	if err != nil {
 		return Seeded{}, err
 	}
@@ -70,7 +68,7 @@ func Ensure(ctx context.Context, s Seed) (Seeded, error) {
 	if err != nil {
 		return Seeded{}, err
 	}
-	store, err := oauthaccount.NewStore(pool, sealer)
+	store, err := oauthaccount.NewStore(oauthaccount.StoreConfig{Pool: pool, Sealer: sealer, Service: service})
 	if err != nil {
 		return Seeded{}, err
 	}
@@ -85,14 +83,6 @@ func Ensure(ctx context.Context, s Seed) (Seeded, error) {
 		out.AccountIDs = append(out.AccountIDs, id.String())
 	}
 	return out, nil
-}
-
-func loadSealer(path string) (*secret.Sealer, error) {
-	keys, err := secret.LoadKeyset(path)
-	if err != nil {
-		return nil, err
-	}
-	return secret.NewSealer(keys)
 }
 
 // ensureKey reads the API key from its file, or makes both.

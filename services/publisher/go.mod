@@ -15,7 +15,6 @@ require (
 	golang.org/x/sync v0.24.0
 	postbus.dev/deploy/testbed v0.0.0
 	postbus.dev/events v0.0.0
-	postbus.dev/migrations v0.0.0
 	postbus.dev/services/connectors v0.0.0
 	postbus.dev/services/internal v0.0.0
 )
@@ -98,6 +97,7 @@ require (
 	google.golang.org/grpc v1.84.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
+	postbus.dev/migrations v0.0.0 // indirect
 )
 
 replace (

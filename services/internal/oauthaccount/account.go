@@ -75,18 +75,34 @@ func (a Account) Open() (connectors.Account, error) {
 	return out, nil
 }
 
+// StoreConfig says what a Store works with.
+type StoreConfig struct {
+	Pool   *pgxpool.Pool
+	Sealer *secret.Sealer
+	// Service is whose outbox the events of changes go to, such as "account". A
+	// store without one only reads.
+	Service string
+	// Wrote is called after a commit that appended events, so that the relay need
+	// not wait for its poll; may be nil.
+	Wrote func()
+}
+
 // Store reads and writes oauth_accounts. It is safe for concurrent use.
 type Store struct {
+	cfg    StoreConfig
 	pool   *pgxpool.Pool
 	sealer *secret.Sealer
 }
 
-// NewStore returns the accounts of a database whose tokens sealer opens.
-func NewStore(pool *pgxpool.Pool, sealer *secret.Sealer) (*Store, error) {
-	if pool == nil || sealer == nil {
+// NewStore returns the accounts of a database whose tokens cfg.Sealer opens.
+func NewStore(cfg StoreConfig) (*Store, error) {
+	if cfg.Pool == nil || cfg.Sealer == nil {
 		return nil, errors.New("make account store: it needs a database and a sealer")
 	}
-	return &Store{pool: pool, sealer: sealer}, nil
+	if cfg.Wrote == nil {
+		cfg.Wrote = func() {}
+	}
+	return &Store{cfg: cfg, pool: cfg.Pool, sealer: cfg.Sealer}, nil
 }
 
 // place is what a token of an account is sealed for.

@@ -35,7 +35,7 @@ func setup(t *testing.T) bundle {
 	}
 	t.Cleanup(pool.Close)
 	b := bundle{T: t, pool: pool, sealer: newSealer(t)}
-	if b.store, err = oauthaccount.NewStore(pool, b.sealer); err != nil {
+	if b.store, err = oauthaccount.NewStore(oauthaccount.StoreConfig{Pool: pool, Sealer: b.sealer, Service: "account"}); err != nil {
 		t.Fatal(err)
 	}
 	b.user = b.newUser("user-1")

@@ -244,11 +244,11 @@ func TestAnAccountWithoutTokenOrUserIsNotWritten(t *testing.T) {
 
 func TestAStoreNeedsItsParts(t *testing.T) {
 	t.Parallel()
-	if _, err := oauthaccount.NewStore(nil, newSealer(t)); err == nil {
+	if _, err := oauthaccount.NewStore(oauthaccount.StoreConfig{Sealer: newSealer(t)}); err == nil {
 		t.Error("made without a database")
 	}
 	b := setup(t)
-	if _, err := oauthaccount.NewStore(b.pool, nil); err == nil {
+	if _, err := oauthaccount.NewStore(oauthaccount.StoreConfig{Pool: b.pool}); err == nil {
 		t.Error("made without a sealer")
 	}
 }

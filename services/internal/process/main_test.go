@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"postbus.dev/deploy/testbed"
 )
 
 // The test binary is also the program that receives real signals.
@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 	if kind := os.Getenv(childVar); kind != "" {
 		Main("child", "usage", child(kind))
 	}
-	goleak.VerifyTestMain(m)
+	os.Exit(testbed.Main(m))
 }
 
 func child(kind string) func(context.Context, func(string) string) error {

@@ -28,6 +28,15 @@ func LoadKeyset(path string) (*keyset.Handle, error) {
 	return keys, nil
 }
 
+// LoadSealer returns a Sealer over the keyset in a file (see LoadKeyset).
+func LoadSealer(path string) (*Sealer, error) {
+	keys, err := LoadKeyset(path)
+	if err != nil {
+		return nil, err
+	}
+	return NewSealer(keys)
+}
+
 // private asks the open file, not the path: what was checked is what is read.
 func private(f *os.File) error {
 	info, err := f.Stat()

@@ -1,0 +1,106 @@
+// Package account is the account service: users, their API keys and their
+// connected OAuth accounts. Run is the program and the only wiring; README.md
+// tells the cycle of an account.
+package account
+
+import (
+	"context"
+	"errors"
+	"maps"
+
+	"postbus.dev/services/connectors"
+	"postbus.dev/services/connectors/all"
+	"postbus.dev/services/internal/httpapi"
+	"postbus.dev/services/internal/oauthaccount"
+	"postbus.dev/services/internal/process"
+	"postbus.dev/services/internal/secret"
+	"postbus.dev/services/internal/tenant"
+)
+
+// service is the account service's name in events, rows and metrics.
+const service = "account"
+
+// Run is the account service until ctx ends. It starts with the database and the
+// bus away and waits for them. What it made it closes in reverse order.
+func Run(ctx context.Context, cfg Config) (err error) {
+	cfg.defaults()
+	base, err := process.NewBase(ctx, process.BaseConfig{
+		Service: service, DatabaseURL: cfg.DatabaseURL, MigrateURL: cfg.MigrateURL, NATSURL: cfg.NATSURL,
+		StreamReplicas: cfg.StreamReplicas, StreamMaxBytes: cfg.StreamMaxBytes,
+		Getenv: cfg.Getenv, LogWriter: cfg.LogWriter, SpanExporters: cfg.SpanExporters, Failpoint: cfg.Failpoint, CloseLimit: grace,
+	})
+	if err != nil {
+		return err
+	}
+	p := &program{Base: base, cfg: cfg}
+	defer func() { err = errors.Join(err, p.Close(ctx)) }()
+	for _, step := range []func(context.Context) error{p.openStores, p.buildConnectors, p.buildAPI} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	g := process.NewGroup(process.GroupConfig{Logger: p.Logger, Limit: grace})
+	g.Add("relay", p.Relay.Run)
+	g.Add("http", p.server.Run)
+	return g.Run(ctx)
+}
+
+// program is the parts of an account service, in the order in which they are
+// made.
+type program struct {
+	*process.Base
+	cfg      Config
+	sealer   *secret.Sealer
+	accounts *oauthaccount.Store
+	keys     *tenant.Keys
+	conns    map[string]connectors.Publisher
+	server   *process.Server
+}
+
+func (p *program) openStores(context.Context) (err error) {
+	if p.sealer, err = secret.LoadSealer(p.cfg.KeysetPath); err != nil {
+		return err
+	}
+	p.accounts, err = oauthaccount.NewStore(oauthaccount.StoreConfig{
+		Pool: p.Pool, Sealer: p.sealer, Service: service, Wrote: p.Relay.Poke,
+	})
+	if err != nil {
+		return err
+	}
+	p.keys, err = tenant.New(tenant.Config{Pool: p.Pool})
+	return err
+}
+
+func (p *program) buildConnectors(context.Context) (err error) {
+	client := connectors.NewClient(connectors.ClientConfig{TracerProvider: p.Tracer, Logger: p.Logger})
+	if p.conns, err = all.New(all.Config{Env: p.cfg.Getenv, Client: client, TimeFactor: p.cfg.TimeFactor}); err != nil {
+		return err
+	}
+	if p.cfg.Connectors != nil {
+		maps.Copy(p.conns, p.cfg.Connectors(client))
+	}
+	return nil
+}
+
+func (p *program) buildAPI(ctx context.Context) error {
+	web, err := httpapi.New(httpapi.Config{
+		Title: "Postbus: accounts", Version: "1.0", Description: about, Keys: p.keys,
+		Logger: p.Logger, Tracer: p.Tracer, Meter: p.Meter, Propagator: p.Propagator,
+	})
+	if err != nil {
+		return err
+	}
+	if err := p.register(web); err != nil {
+		return err
+	}
+	if p.server, err = p.Listen(ctx, p.cfg.HTTPAddr, web, func() {}); err != nil {
+		return err
+	}
+	p.cfg.Listening(p.server.Addr())
+	return nil
+}
+
+const about = `Users, API keys and connected OAuth accounts.`
+
+// register adds each package's operations to the one API of the service.
+func (p *program) register(*httpapi.API) error { return nil }

@@ -1,0 +1,110 @@
+package account
+
+import (
+	"cmp"
+	"io"
+	"os"
+	"time"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"postbus.dev/services/connectors"
+	"postbus.dev/services/internal/process"
+)
+
+// Config is what an account service needs to run.
+type Config struct {
+	DatabaseURL string // PostgreSQL
+	MigrateURL  string // if set, the schema is brought up to date with it at start
+	NATSURL     string
+	HTTPAddr    string // host:port of the API
+	KeysetPath  string // Tink keyset that seals the tokens
+
+	// PublicURL is where browsers and providers reach the API, without a path:
+	// what is registered with a provider begins with it.
+	PublicURL string
+	// ReturnTo are the URLs, or what they begin with, that a person may be sent
+	// back to after connecting.
+	ReturnTo []string
+
+	// Getenv reads the connectors' own settings, <PROVIDER>_*.
+	Getenv func(name string) string
+
+	StreamReplicas int           // copies of each stream; 1
+	StreamMaxBytes int64         // of the PUBLISH stream; 1 GiB
+	Poll           time.Duration // between two looks for accounts to disconnect; 1 s
+
+	LogWriter     io.Writer               // JSON lines; os.Stdout
+	SpanExporters []sdktrace.SpanExporter // beside those that OTEL_* names
+
+	// Connectors makes connectors beside those that every service has; no setting
+	// reaches it. For tests.
+	Connectors func(*connectors.Client) map[string]connectors.Publisher
+	// TimeFactor scales the connectors' times, for tests; 1.
+	TimeFactor float64
+	// Failpoint is called with the name of each crash window as it is entered. No
+	// setting reaches it: only a program that builds a Config by hand has it.
+	Failpoint func(name string)
+	// Listening is called with the API's address once it accepts requests.
+	Listening func(addr string)
+}
+
+// FromEnv reads the settings that Usage lists. The error names every fault.
+func FromEnv(getenv func(string) string) (Config, error) {
+	e := process.NewEnv(getenv)
+	cfg := Config{
+		DatabaseURL:    e.Required("DATABASE_URL", "a PostgreSQL connection string"),
+		MigrateURL:     e.String("POSTBUS_MIGRATE_URL", ""),
+		NATSURL:        e.String("NATS_URL", "nats://127.0.0.1:4222"),
+		HTTPAddr:       e.Addr("POSTBUS_HTTP_ADDR", "127.0.0.1:3000"),
+		KeysetPath:     e.Required("POSTBUS_KEYSET", "the path of the Tink keyset that seals tokens"),
+		PublicURL:      e.URL("POSTBUS_PUBLIC_URL", "http://localhost:3000", "https", "http"),
+		ReturnTo:       e.List("POSTBUS_RETURN_TO"),
+		StreamReplicas: int(e.Int("POSTBUS_STREAM_REPLICAS", 1, 1, 5)),
+		StreamMaxBytes: e.Int("POSTBUS_STREAM_MAX_BYTES", 1<<30, 1<<20, 1<<50),
+		Getenv:         getenv,
+	}
+	return cfg, e.Err()
+}
+
+// Usage is what --help prints.
+const Usage = `Keeps users, their API keys and their connected OAuth accounts: connects them in the
+browser, disconnects them, tells the other services what became of them.
+
+Settings (environment variables):
+  DATABASE_URL              PostgreSQL connection string (required)
+  POSTBUS_KEYSET            path of the Tink keyset that seals tokens (required)
+  NATS_URL                  default nats://127.0.0.1:4222
+  POSTBUS_HTTP_ADDR         where the API listens; default 127.0.0.1:3000
+  POSTBUS_PUBLIC_URL        where browsers and providers reach the API; default http://localhost:3000
+  POSTBUS_RETURN_TO         URLs, or what they begin with, that a person may be sent back to
+                            after connecting; several with commas between them
+  POSTBUS_MIGRATE_URL       if set, the schema is brought up to date at start with this connection
+  POSTBUS_STREAM_REPLICAS   copies of each stream; default 1, use 3 in production
+  POSTBUS_STREAM_MAX_BYTES  size of the PUBLISH stream; default 1 GiB
+  POSTBUS_LOG_LEVEL         debug, info, warn or error; default info
+  <PROVIDER>_CLIENT_ID      of our app at a provider, such as INSTAGRAM_CLIENT_ID
+  <PROVIDER>_CLIENT_SECRET  the same
+  INSTAGRAM_AUTHORIZE_URL   where a person is sent to grant access
+  INSTAGRAM_TOKEN_URL       where a code is spent
+  INSTAGRAM_BASE_URL        default https://graph.instagram.com
+  OTEL_*                    OpenTelemetry's own: exporters, endpoint, sampler`
+
+// grace is what stopping takes: requests in progress, the consumer's handlers,
+// accounts that are being revoked, the last spans.
+const grace = 30 * time.Second
+
+func (c *Config) defaults() {
+	c.LogWriter = cmp.Or[io.Writer](c.LogWriter, os.Stdout)
+	c.TimeFactor = cmp.Or(c.TimeFactor, 1)
+	c.PublicURL = cmp.Or(c.PublicURL, "http://localhost:3000")
+	if c.Getenv == nil {
+		c.Getenv = os.Getenv
+	}
+	if c.Failpoint == nil {
+		c.Failpoint = func(string) {}
+	}
+	if c.Listening == nil {
+		c.Listening = func(string) {}
+	}
+}
