@@ -37,7 +37,7 @@ func TestTheVersionedFilesLeadToTheDesiredSchema(t *testing.T) {
 		t.Errorf("%s", line)
 	}
 	if t.Failed() {
-		t.Log("edit schema.sql, never the versioned files; then run go run ./cmd/schema init, or diff and hash once there has been a release")
+		t.Log("edit schema.sql, never the versioned files; then run go run ./cmd/schema diff, write what it says as a new file, and run go run ./cmd/schema hash")
 	}
 }
 

@@ -9,8 +9,7 @@
 //
 // To change the schema, edit schema.sql and then, in this directory,
 //
-//	go run ./cmd/schema init   while nothing is released: rewrites the one versioned file and atlas.sum
-//	go run ./cmd/schema diff   from then on: says what a new versioned file must do
+//	go run ./cmd/schema diff   says what a new versioned file must do
 //	go run ./cmd/schema hash   after that file was written: rewrites atlas.sum
 //
 // A file that was applied is not edited any more: Apply refuses a database

@@ -6,8 +6,10 @@
 CREATE TABLE users (
   id uuid PRIMARY KEY,
   external_id text NOT NULL UNIQUE CHECK (length(external_id) BETWEEN 1 AND 255), -- the upstream's own id
-  created_at timestamptz NOT NULL DEFAULT now()
+  created_at timestamptz NOT NULL DEFAULT now(),
+  deleting_at timestamptz                   -- deletion was asked for: no key works, nothing new is connected
 );
+CREATE INDEX users_deleting_at ON users (deleting_at) WHERE deleting_at IS NOT NULL;
 
 CREATE TABLE api_keys (
   id uuid PRIMARY KEY,
@@ -49,13 +51,69 @@ CREATE TABLE oauth_accounts (
   failed_at timestamptz,
   created_at timestamptz NOT NULL DEFAULT now(),
   updated_at timestamptz NOT NULL DEFAULT now(),
+  disconnect_reason text,
+  disconnecting_at timestamptz,
+  disconnect_next_at timestamptz,           -- when the job of disconnecting looks next
+  drained_at timestamptz,                   -- no publish of it is left that could act
+  erase boolean NOT NULL DEFAULT false,     -- the row goes in the end, and the content of its publishes
   UNIQUE (provider, provider_account_id),
   CONSTRAINT oauth_accounts_active_has_token CHECK (status IN ('disconnecting', 'disconnected') OR access_token IS NOT NULL),
   CONSTRAINT oauth_accounts_lease CHECK ((lease_owner IS NULL) = (lease_until IS NULL)),
-  CONSTRAINT oauth_accounts_window CHECK ((send_by IS NULL) = (quiet_at IS NULL) AND quiet_at >= send_by)
+  CONSTRAINT oauth_accounts_window CHECK ((send_by IS NULL) = (quiet_at IS NULL) AND quiet_at >= send_by),
+  CONSTRAINT oauth_accounts_disconnecting CHECK ((status = 'disconnecting') = (disconnect_next_at IS NOT NULL)),
+  CONSTRAINT oauth_accounts_disconnecting_says_why CHECK (status <> 'disconnecting' OR (disconnect_reason IS NOT NULL AND disconnecting_at IS NOT NULL)),
+  CONSTRAINT oauth_accounts_disconnected_has_no_token CHECK (status <> 'disconnected' OR (access_token IS NULL AND refresh_token IS NULL)),
+  CONSTRAINT oauth_accounts_drained CHECK (status IN ('disconnecting', 'disconnected') OR drained_at IS NULL),
+  CONSTRAINT oauth_accounts_erase CHECK (NOT erase OR status = 'disconnecting')
 ) WITH (fillfactor = 85);
 CREATE INDEX oauth_accounts_user_provider ON oauth_accounts (user_id, provider);
 CREATE INDEX oauth_accounts_refresh_after ON oauth_accounts (refresh_after) WHERE refresh_after IS NOT NULL;
+CREATE INDEX oauth_accounts_disconnect_next_at ON oauth_accounts (disconnect_next_at) WHERE disconnect_next_at IS NOT NULL;
+
+-- A link for the browser of somebody who has no key. It may be followed several
+-- times until it has led to a connection or expired.
+CREATE TABLE connect_links (
+  token_sha256 bytea PRIMARY KEY CHECK (length(token_sha256) = 32),
+  user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+  provider text NOT NULL CHECK (length(provider) BETWEEN 1 AND 64),
+  return_to text NOT NULL DEFAULT '',
+  created_at timestamptz NOT NULL DEFAULT now(),
+  expires_at timestamptz NOT NULL,
+  used_at timestamptz,                      -- it has led to a connection
+  CONSTRAINT connect_links_expire CHECK (expires_at > created_at)
+);
+CREATE INDEX connect_links_user ON connect_links (user_id);
+CREATE INDEX connect_links_expires_at ON connect_links (expires_at);
+
+-- An authorization on its way through a browser and a provider. The UPDATE that
+-- sets used_at is what makes it good for one time.
+CREATE TABLE connect_states (
+  state_sha256 bytea PRIMARY KEY CHECK (length(state_sha256) = 32),
+  user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+  provider text NOT NULL CHECK (length(provider) BETWEEN 1 AND 64),
+  link_sha256 bytea CHECK (length(link_sha256) = 32), -- of the link that it began with; it may be gone
+  browser_sha256 bytea NOT NULL CHECK (length(browser_sha256) = 32), -- of a cookie's value
+  return_to text NOT NULL DEFAULT '',
+  verifier bytea,                           -- PKCE, sealed; null where the provider has none
+  created_at timestamptz NOT NULL DEFAULT now(),
+  expires_at timestamptz NOT NULL,
+  used_at timestamptz,
+  CONSTRAINT connect_states_expire CHECK (expires_at > created_at)
+);
+CREATE INDEX connect_states_user ON connect_states (user_id);
+CREATE INDEX connect_states_expires_at ON connect_states (expires_at);
+
+-- Requests of providers that were taken: one that comes again is known by its
+-- digest. Kept 90 days.
+CREATE TABLE provider_callbacks (
+  digest bytea PRIMARY KEY CHECK (length(digest) = 32), -- SHA-256 of what was signed
+  provider text NOT NULL CHECK (length(provider) BETWEEN 1 AND 64),
+  kind text NOT NULL,
+  code text UNIQUE,                         -- by which a person may ask how a deletion stands
+  account_ids uuid[] NOT NULL DEFAULT '{}', -- that it concerned
+  received_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX provider_callbacks_received_at ON provider_callbacks (received_at);
 
 -- One row a publish. The id is events.PublishID(event_source, event_id); a
 -- tombstone that a cancel by publish id left knows neither.
@@ -95,6 +153,7 @@ CREATE TABLE publishes (
   version bigint NOT NULL DEFAULT 1,
   accepted_at timestamptz NOT NULL DEFAULT now(),
   ended_at timestamptz,
+  blanked_at timestamptz,                   -- its content was deleted with its account
   CONSTRAINT publishes_ended CHECK ((state IN ('completed', 'failed', 'canceled', 'tombstone')) = (ended_at IS NOT NULL)),
   CONSTRAINT publishes_next CHECK (state NOT IN ('accepted', 'ready', 'armed', 'unknown', 'confirming') OR next_at IS NOT NULL),
   CONSTRAINT publishes_ended_rests CHECK (ended_at IS NULL OR next_at IS NULL),
@@ -103,7 +162,8 @@ CREATE TABLE publishes (
   CONSTRAINT publishes_quiet CHECK (quiet_at >= send_by),
   CONSTRAINT publishes_result CHECK ((state = 'completed') = (result IS NOT NULL)),
   CONSTRAINT publishes_error CHECK (state NOT IN ('failed', 'unconfirmed') OR error IS NOT NULL),
-  CONSTRAINT publishes_works_for CHECK (state IN ('failed', 'canceled', 'tombstone') OR (account_id IS NOT NULL AND provider IS NOT NULL))
+  CONSTRAINT publishes_works_for CHECK (state IN ('failed', 'canceled', 'tombstone') OR (account_id IS NOT NULL AND provider IS NOT NULL)),
+  CONSTRAINT publishes_blanked CHECK (blanked_at IS NULL OR (request IS NULL AND request_sha256 IS NULL AND content_sha256 IS NULL))
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 CREATE INDEX publishes_account_next ON publishes (account_id, next_at) WHERE next_at IS NOT NULL;
 CREATE UNIQUE INDEX publishes_one_armed ON publishes (account_id) WHERE state IN ('armed', 'unknown');
@@ -265,7 +325,46 @@ EXCEPTION WHEN lock_not_available THEN
 END
 $function$;
 
-REVOKE ALL ON FUNCTION outbox_make_partitions(integer), outbox_drop_partitions(integer) FROM PUBLIC;
+-- Deletes the content of a user's publishes, or of those of one account of hers,
+-- and returns how many it blanked: what was asked for, what was prepared, what
+-- the provider and we said in words. What happened stays: states, times, codes,
+-- the post's id. (A permalink goes: its path may repeat title and user name.) The
+-- version moves, so that nobody writes back what he had read. It locks in the
+-- order of everybody else. Where no user is named the account must still be there.
+CREATE FUNCTION publishes_blank(p_user uuid, p_account uuid) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $function$
+DECLARE
+  owner uuid := coalesce(p_user, (SELECT user_id FROM public.oauth_accounts WHERE id = p_account));
+  blanked bigint;
+BEGIN
+  IF owner IS NULL THEN
+    RAISE EXCEPTION 'neither a user is named nor an account that is there' USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  PERFORM FROM public.publishes
+  WHERE user_id = owner AND (p_account IS NULL OR account_id = p_account) AND blanked_at IS NULL
+  ORDER BY id FOR UPDATE;
+  WITH gone AS (
+    UPDATE public.publishes SET
+      request = NULL, request_sha256 = NULL, content_sha256 = NULL, checkpoint = NULL,
+      result = CASE WHEN result IS NOT NULL THEN
+        jsonb_build_object('postId', result -> 'postId', 'permalink', NULL, 'timestamp', result -> 'timestamp', 'caption', '') END,
+      error = CASE WHEN error IS NOT NULL THEN
+        jsonb_build_object('code', error -> 'code', 'message', 'deleted with the account') || jsonb_strip_nulls(
+          jsonb_build_object('providerCode', error -> 'providerCode', 'providerRequestId', error -> 'providerRequestId')) END,
+      blanked_at = clock_timestamp(), version = version + 1
+    WHERE user_id = owner AND (p_account IS NULL OR account_id = p_account) AND blanked_at IS NULL
+    RETURNING id
+  ), quiet AS (
+    UPDATE public.publish_attempts a SET message = '' FROM gone WHERE a.publish_id = gone.id AND a.message <> ''
+  )
+  SELECT count(*) INTO blanked FROM gone;
+  RETURN blanked;
+END
+$function$;
+
+REVOKE ALL ON FUNCTION outbox_make_partitions(integer), outbox_drop_partitions(integer), publishes_blank(uuid, uuid) FROM PUBLIC;
 
 -- An event can be appended from the first moment on.
 SELECT outbox_make_partitions(7);

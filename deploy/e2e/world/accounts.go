@@ -23,7 +23,11 @@ func (w *World) Exec(sql string, args ...any) {
 // SetStatus gives account i another status.
 func (w *World) SetStatus(i int, status string) {
 	w.T.Helper()
-	w.Exec(`UPDATE oauth_accounts SET status = $2, version = version + 1 WHERE id = $1`, w.Accounts[i], status)
+	more := map[string]string{
+		"disconnecting": `, disconnect_reason = 'requested', disconnecting_at = now(), disconnect_next_at = now() + interval '1 hour'`,
+		"disconnected":  `, access_token = NULL, refresh_token = NULL`,
+	}
+	w.Exec(`UPDATE oauth_accounts SET status = $2, version = version + 1`+more[status]+` WHERE id = $1`, w.Accounts[i], status)
 }
 
 // NewToken gives account i another token, as a refresh or a reconnect does. One

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
@@ -10,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"postbus.dev/deploy/testbed"
+	"postbus.dev/migrations"
 )
 
 func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
@@ -33,16 +36,20 @@ func TestStatusAndApplyTellWhatThereIsToDo(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), "DROP SCHEMA public CASCADE; DROP SCHEMA atlas_schema_revisions CASCADE; CREATE SCHEMA public"); err != nil {
 		t.Fatal(err)
 	}
+	files, err := fs.Glob(migrations.Versions(), "*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
 	// The one for migrations goes first.
 	env := map[string]string{"POSTBUS_MIGRATE_URL": dsn, "DATABASE_URL": "host=/nowhere"}
 	steps := []struct {
 		args []string
 		want string
 	}{
-		{[]string{"status"}, "version: none\npending: 1\n  20261122000001_init.sql\n"},
-		{nil, "\n1 applied\n"},
+		{[]string{"status"}, fmt.Sprintf("version: none\npending: %d\n  %s\n", len(files), strings.Join(files, "\n  "))},
+		{nil, fmt.Sprintf("\n%d applied\n", len(files))},
 		{[]string{"apply"}, "0 applied\n"},
-		{[]string{"status"}, "version: 20261122000001\npending: 0\n"},
+		{[]string{"status"}, fmt.Sprintf("version: %.14s\npending: 0\n", files[len(files)-1])},
 	}
 	for _, s := range steps {
 		if out, err := call(t, env, s.args...); err != nil || !strings.HasSuffix(out, s.want) {

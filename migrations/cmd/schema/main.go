@@ -2,14 +2,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"ariga.io/atlas/sql/migrate"
@@ -20,13 +18,9 @@ import (
 const (
 	directory = "versions"
 	desired   = "schema.sql"
-	initFile  = "20261122000001_init.sql"
-	initHead  = "-- Made from schema.sql by go run ./cmd/schema init. Not to be edited.\n\n"
-
-	usage = `usage, in the migrations directory:
-  go run ./cmd/schema init   rewrite the one versioned file from schema.sql, and atlas.sum
+	usage     = `usage, in the migrations directory:
   go run ./cmd/schema hash   rewrite atlas.sum from the versioned files
-  go run ./cmd/schema check  fail unless atlas.sum fits, and the one file schema.sql (needs no database)
+  go run ./cmd/schema check  fail unless atlas.sum fits the versioned files (needs no database)
   go run ./cmd/schema diff   print what a new versioned file must do to reach schema.sql
                              (DATABASE_URL: a server on which two databases can be made and dropped)
 `
@@ -49,8 +43,6 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return fmt.Errorf("one command is needed\n%s", usage)
 	}
 	switch args[0] {
-	case "init":
-		return rewriteInit()
 	case "hash":
 		return rehash()
 	case "check":
@@ -61,35 +53,6 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return flag.ErrHelp
 	}
 	return fmt.Errorf("unknown command %q\n%s", args[0], usage)
-}
-
-// rewriteInit is for the time before the first release: later, a file that was
-// applied somewhere would be rewritten.
-func rewriteInit() error {
-	if one, err := onlyInit(); err != nil || !one {
-		return errors.Join(err, fmt.Errorf("%s holds other files than %s: write a new one instead", directory, initFile))
-	}
-	text, err := initText()
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(directory, initFile), text, 0o644); err != nil {
-		return err
-	}
-	return rehash()
-}
-
-func onlyInit() (bool, error) {
-	names, err := filepath.Glob(filepath.Join(directory, "*.sql"))
-	if err != nil {
-		return false, err
-	}
-	return len(names) == 0 || len(names) == 1 && filepath.Base(names[0]) == initFile, nil
-}
-
-func initText() ([]byte, error) {
-	text, err := os.ReadFile(desired)
-	return append([]byte(initHead), text...), err
 }
 
 func rehash() error {
@@ -111,21 +74,6 @@ func check() error {
 	}
 	if err := migrate.Validate(dir); err != nil {
 		return fmt.Errorf("%s does not fit the versioned files: %w", migrate.HashFileName, err)
-	}
-	one, err := onlyInit()
-	if err != nil || !one {
-		return err
-	}
-	want, err := initText()
-	if err != nil {
-		return err
-	}
-	got, err := os.ReadFile(filepath.Join(directory, initFile))
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(got, want) {
-		return fmt.Errorf("%s is not %s: run go run ./cmd/schema init", initFile, desired)
 	}
 	return nil
 }

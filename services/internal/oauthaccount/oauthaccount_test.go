@@ -132,7 +132,7 @@ func TestAShreddedAccountOpensWithoutToken(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	id := b.account(b.user, "instagram", "1")
-	b.exec(`UPDATE oauth_accounts SET status = 'disconnected', access_token = NULL`)
+	b.exec(`UPDATE oauth_accounts SET status = 'disconnected', access_token = NULL, refresh_token = NULL`)
 	a := b.get(id)
 	if a.Status != oauthaccount.Disconnected || a.Status.Connected() {
 		t.Errorf("status %s", a.Status)
@@ -216,7 +216,7 @@ func TestAnAccountOfAnotherUserIsNotTaken(t *testing.T) {
 	if c, err := b.get(id).Open(); err != nil || c.AccessToken.Reveal() != token || c.UserID != b.user.String() {
 		t.Errorf("the account has changed: %+v %v", c, err)
 	}
-	b.exec(`UPDATE oauth_accounts SET status = 'disconnecting'`)
+	b.exec(`UPDATE oauth_accounts SET status = 'disconnecting', disconnect_reason = 'requested', disconnecting_at = now(), disconnect_next_at = now()`)
 	if _, err := b.store.Insert(t.Context(), full(b.user)); !errors.Is(err, oauthaccount.ErrTaken) {
 		t.Errorf("connected while it is being disconnected: %v", err)
 	}

@@ -72,7 +72,7 @@ func TestAccountsThatAreNotConnectedAreOnlyFoundByTheirID(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	leaving, stays := b.account(b.user, "instagram", "1"), b.account(b.user, "instagram", "2")
-	b.exec(`UPDATE oauth_accounts SET status = 'disconnecting' WHERE id = $1`, leaving)
+	b.exec(`UPDATE oauth_accounts SET status = 'disconnecting', disconnect_reason = 'requested', disconnecting_at = now(), disconnect_next_at = now() WHERE id = $1`, leaving)
 	b.exec(`UPDATE oauth_accounts SET status = 'reauth_required' WHERE id = $1`, stays)
 	rs := b.resolve(oauthaccount.Target{Provider: "instagram", UserExternalID: "user-1"}, oauthaccount.Target{AccountID: leaving})
 	if rs[0].Outcome != oauthaccount.Found || rs[0].Account.ID != stays || rs[0].Account.Status != oauthaccount.ReauthRequired {
@@ -81,7 +81,7 @@ func TestAccountsThatAreNotConnectedAreOnlyFoundByTheirID(t *testing.T) {
 	if rs[1].Outcome != oauthaccount.Found || rs[1].Account.Status != oauthaccount.Disconnecting {
 		t.Errorf("by its id: %+v", rs[1])
 	}
-	b.exec(`UPDATE oauth_accounts SET status = 'disconnected', access_token = NULL`)
+	b.exec(`UPDATE oauth_accounts SET status = 'disconnected', access_token = NULL, refresh_token = NULL, disconnect_next_at = NULL`)
 	if r := b.resolve(oauthaccount.Target{Provider: "instagram", UserExternalID: "user-1"})[0]; r.Outcome != oauthaccount.NotFound {
 		t.Errorf("with none connected: %+v", r)
 	}
