@@ -13,7 +13,9 @@ const (
 	StreamAccount    = "ACCOUNT"
 	StreamDeadLetter = "DEADLETTER"
 
-	ConsumerPublisher = "publisher" // of the publisher service, on PUBLISH
+	ConsumerPublisher         = "publisher"          // of the publisher service, on PUBLISH
+	ConsumerPublisherAccounts = "publisher-accounts" // of the publisher service, on ACCOUNT
+	ConsumerAccount           = "account"            // of the account service, on ACCOUNT
 )
 
 // DeadLetterPrefix stands before the subject of an event that could not be
@@ -49,9 +51,13 @@ func Topology(o TopologyOptions) []Stream {
 
 	publish := o.stream(StreamPublish, o.MaxBytes, "publish.>")
 	publish.Consumers = []Consumer{
-		o.consumer(StreamPublish, ConsumerPublisher, TypePublishRequested, TypePublishCancelRequested),
+		o.consumer(StreamPublish, ConsumerPublisher, TypePublishRequested, TypePublishCancelRequested, TypePublishProviderNotified),
 	}
 	account := o.stream(StreamAccount, o.MaxBytes/4, "account.>", "token.>")
+	account.Consumers = []Consumer{
+		o.consumer(StreamAccount, ConsumerPublisherAccounts, TypeAccountDisconnecting, TypeAccountConnected, TypeAccountRecovered, TypeTokenRefreshed),
+		o.consumer(StreamAccount, ConsumerAccount, TypeAccountDrained),
+	}
 	deadLetter := o.stream(StreamDeadLetter, o.MaxBytes/4, DeadLetterPrefix+">")
 	return []Stream{publish, account, deadLetter}
 }

@@ -73,25 +73,28 @@ func streamsOf(subject string) (names []string) {
 	return names
 }
 
-func TestPublisherConsumesRequestsAndCancelsForEver(t *testing.T) {
+func TestEachServiceConsumesWhatIsItsOwnForEver(t *testing.T) {
 	t.Parallel()
-	var all []events.Consumer
+	want := map[string][]string{
+		"PUBLISH publisher":          {"publish.requested", "publish.cancel_requested", "publish.provider_notified"},
+		"ACCOUNT publisher-accounts": {"account.disconnecting", "account.connected", "account.recovered", "token.refreshed"},
+		"ACCOUNT account":            {"account.drained"},
+	}
 	for _, s := range events.Topology(events.TopologyOptions{MaxAckPending: 7}) {
 		for _, c := range s.Consumers {
-			if all = append(all, c); c.Stream != s.Name {
-				t.Errorf("%s of %s says %s", c.Durable, s.Name, c.Stream)
+			name := c.Stream + " " + c.Durable
+			if c.Stream != s.Name || !slices.Equal(c.FilterSubjects, want[name]) {
+				t.Errorf("%s of %s consumes %q, want %q", name, s.Name, c.FilterSubjects, want[name])
+			}
+			delete(want, name)
+			if c.AckPolicy != jetstream.AckExplicitPolicy || c.MaxDeliver != -1 || c.AckWait != 10*time.Second || c.MaxAckPending != 7 || c.InactiveThreshold != 0 {
+				t.Errorf("%s: ack %v, max deliver %d, ack wait %v, max ack pending %d, inactive threshold %v",
+					name, c.AckPolicy, c.MaxDeliver, c.AckWait, c.MaxAckPending, c.InactiveThreshold)
 			}
 		}
 	}
-	if len(all) != 1 {
-		t.Fatalf("there are %d consumers", len(all))
-	}
-	c := all[0]
-	if c.Stream != events.StreamPublish || c.Durable != "publisher" || !slices.Equal(c.FilterSubjects, []string{"publish.requested", "publish.cancel_requested"}) {
-		t.Errorf("consumer is %s of %s on %q", c.Durable, c.Stream, c.FilterSubjects)
-	}
-	if c.AckPolicy != jetstream.AckExplicitPolicy || c.MaxDeliver != -1 || c.AckWait != 10*time.Second || c.MaxAckPending != 7 || c.InactiveThreshold != 0 {
-		t.Errorf("ack %v, max deliver %d, ack wait %v, max ack pending %d, inactive threshold %v", c.AckPolicy, c.MaxDeliver, c.AckWait, c.MaxAckPending, c.InactiveThreshold)
+	if len(want) > 0 {
+		t.Errorf("not declared: %v", want)
 	}
 	if got := events.Topology(events.TopologyOptions{})[0].Consumers[0].MaxAckPending; got != 2048 {
 		t.Errorf("default of max ack pending is %d", got)

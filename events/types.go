@@ -14,17 +14,17 @@ const (
 	TypePublishUnconfirmed      = "publish.unconfirmed"       // the answer was lost and read-back cannot tell
 	TypePublishProviderNotified = "publish.provider_notified" // a verified webhook: look sooner
 
-	TypeAccountConnected      = "account.connected"
-	TypeAccountDisconnecting  = "account.disconnecting"
-	TypeAccountDrained        = "account.drained"
-	TypeAccountDisconnected   = "account.disconnected"
-	TypeAccountReauthRequired = "account.reauth_required"
-	TypeAccountExpiring       = "account.expiring"
-	TypeAccountRecovered      = "account.recovered"
+	TypeAccountConnected      = "account.connected"       // an OAuth account was linked, or linked anew
+	TypeAccountDisconnecting  = "account.disconnecting"   // stop its publishes
+	TypeAccountDrained        = "account.drained"         // none of them is left that could act
+	TypeAccountDisconnected   = "account.disconnected"    // its tokens are gone
+	TypeAccountReauthRequired = "account.reauth_required" // a person must reconnect it
+	TypeAccountExpiring       = "account.expiring"        // a person will have to, before a date
+	TypeAccountRecovered      = "account.recovered"       // works again
 
-	TypeTokenRefreshRequested = "token.refresh_requested"
-	TypeTokenRefreshed        = "token.refreshed"
-	TypeTokenRefreshFailed    = "token.refresh_failed"
+	TypeTokenRefreshRequested = "token.refresh_requested" // refresh this account, from this token version
+	TypeTokenRefreshed        = "token.refreshed"         // new version and expiry
+	TypeTokenRefreshFailed    = "token.refresh_failed"    // class of failure, next try
 )
 
 // SchemaBase is where every dataschema of ours begins.

@@ -73,6 +73,16 @@ func TestValidateNamesWhatDataMadeInCodeHasWrong(t *testing.T) {
 		"reason with a digit":   {events.PublishDelayed{PublishRef: completed().PublishRef, Reason: "1_rate"}, []string{"/reason pattern"}},
 		"no reason":             {events.PublishDelayed{PublishRef: completed().PublishRef}, []string{"/reason required"}},
 		"negative version":      {events.TokenRefreshRequested{AccountID: account, Provider: "p", TokenVersion: -1}, []string{"/tokenVersion minimum"}},
+		"nobody's account":      {events.AccountConnected{ProviderAccountID: "1"}, []string{"/accountId required", "/provider required", "/userId required"}},
+		"no account over there": {events.AccountConnected{AccountOwner: owner()}, []string{"/providerAccountId required"}},
+		"reason in words":       {events.AccountDisconnecting{AccountOwner: owner(), Reason: "on request"}, []string{"/reason pattern"}},
+		"gone for no reason":    {events.AccountDisconnected{AccountOwner: owner()}, []string{"/reason required"}},
+		"fewer than none":       {events.AccountDrained{AccountRef: owner().AccountRef, Unconfirmed: -1}, []string{"/unconfirmed minimum"}},
+		"reauth for no reason":  {events.AccountReauthRequired{AccountOwner: owner()}, []string{"/reason required"}},
+		"expiring at no time":   {events.AccountExpiring{AccountOwner: owner()}, []string{"/expiresAt required"}},
+		"nobody's recovery":     {events.AccountRecovered{AccountOwner: events.AccountOwner{AccountRef: owner().AccountRef}}, []string{"/userId required"}},
+		"refreshed to nothing":  {events.TokenRefreshed{AccountRef: owner().AccountRef}, []string{"/tokenVersion minimum"}},
+		"failed in no way":      {events.TokenRefreshFailed{AccountRef: owner().AccountRef}, []string{"/class required", "/failures minimum", "/tokenVersion minimum"}},
 		"other publish no UUID": {events.PublishUnconfirmed{PublishRef: completed().PublishRef, Attempt: 1, ArmedAt: completed().Timings.ArmedAt, QuietAt: completed().Timings.ArmedAt, OtherPublishID: "x"}, []string{"/otherPublishId format"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -91,4 +101,8 @@ func TestValidateNamesWhatDataMadeInCodeHasWrong(t *testing.T) {
 			}
 		})
 	}
+}
+
+func owner() events.AccountOwner {
+	return events.AccountOwner{AccountRef: events.AccountRef{AccountID: account, Provider: "instagram"}, UserID: "shop-17"}
 }

@@ -18,5 +18,5 @@ const Base = "https://postbus.dev/schemas/"
 // FS holds <type>/<version>.json, the examples of each below
 // <type>/<version>/valid/ and <type>/<version>/invalid/, and asyncapi.yaml.
 //
-//go:embed publish.* token.* asyncapi.yaml
+//go:embed account.* publish.* token.* asyncapi.yaml
 var FS embed.FS

@@ -22,7 +22,16 @@ func All() map[string]*rapid.Generator[events.Data] {
 		events.TypePublishCanceled:         generator(Canceled),
 		events.TypePublishUnconfirmed:      generator(Unconfirmed),
 		events.TypePublishProviderNotified: generator(ProviderNotified),
+		events.TypeAccountConnected:        generator(Connected),
+		events.TypeAccountDisconnecting:    generator(Disconnecting),
+		events.TypeAccountDrained:          generator(Drained),
+		events.TypeAccountDisconnected:     generator(Disconnected),
+		events.TypeAccountReauthRequired:   generator(ReauthRequired),
+		events.TypeAccountExpiring:         generator(Expiring),
+		events.TypeAccountRecovered:        generator(Recovered),
 		events.TypeTokenRefreshRequested:   generator(RefreshRequested),
+		events.TypeTokenRefreshed:          generator(Refreshed),
+		events.TypeTokenRefreshFailed:      generator(RefreshFailed),
 	}
 }
 
@@ -38,7 +47,16 @@ func Zero() map[string]events.Data {
 		events.TypePublishCanceled:         &events.PublishCanceled{},
 		events.TypePublishUnconfirmed:      &events.PublishUnconfirmed{},
 		events.TypePublishProviderNotified: &events.PublishProviderNotified{},
+		events.TypeAccountConnected:        &events.AccountConnected{},
+		events.TypeAccountDisconnecting:    &events.AccountDisconnecting{},
+		events.TypeAccountDrained:          &events.AccountDrained{},
+		events.TypeAccountDisconnected:     &events.AccountDisconnected{},
+		events.TypeAccountReauthRequired:   &events.AccountReauthRequired{},
+		events.TypeAccountExpiring:         &events.AccountExpiring{},
+		events.TypeAccountRecovered:        &events.AccountRecovered{},
 		events.TypeTokenRefreshRequested:   &events.TokenRefreshRequested{},
+		events.TypeTokenRefreshed:          &events.TokenRefreshed{},
+		events.TypeTokenRefreshFailed:      &events.TokenRefreshFailed{},
 	}
 }
 
@@ -120,7 +138,7 @@ func Scheduled(t *rapid.T) events.PublishScheduled {
 func Delayed(t *rapid.T) events.PublishDelayed {
 	return events.PublishDelayed{
 		PublishRef: Ref(t),
-		Reason:     rapid.StringMatching(`[a-z][a-z0-9_]{0,20}`).Draw(t, "reason"),
+		Reason:     code(t),
 		Until:      orZero(t),
 		Detail:     Text(t),
 	}

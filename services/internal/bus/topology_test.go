@@ -70,7 +70,7 @@ func TestEnsureReportsDifferencesAndAltersNothing(t *testing.T) {
 			"stream PUBLISH max_age":             {"1209600000000000", "3600000000000"},
 			"stream PUBLISH duplicate_window":    {"600000000000", "60000000000"},
 			"stream PUBLISH metadata":            {"-", `{"owner":"somebody"}`},
-			"consumer publisher filter_subjects": {`["publish.requested","publish.cancel_requested"]`, `["publish.requested"]`},
+			"consumer publisher filter_subjects": {`["publish.requested","publish.cancel_requested","publish.provider_notified"]`, `["publish.requested"]`},
 		}
 		for k, v := range want {
 			if got[k] != v {
