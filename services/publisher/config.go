@@ -9,7 +9,9 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"postbus.dev/services/connectors"
+	"postbus.dev/services/internal/httpapi"
 	"postbus.dev/services/internal/process"
+	"postbus.dev/services/publisher/internal/api"
 )
 
 // Config is what a publisher needs to run.
@@ -19,6 +21,9 @@ type Config struct {
 	NATSURL     string
 	HTTPAddr    string // host:port of the API
 	KeysetPath  string // Tink keyset that sealed the tokens
+
+	PublishesPerUser int64          // requests for a publish over HTTP that a user has in a minute; 20
+	Limits           httpapi.Limits // of all other API calls
 
 	// Getenv reads the connectors' own settings, <PROVIDER>_*.
 	Getenv func(name string) string
@@ -57,10 +62,13 @@ func FromEnv(getenv func(string) string) (Config, error) {
 		NATSURL:        e.String("NATS_URL", "nats://127.0.0.1:4222"),
 		HTTPAddr:       e.Addr("POSTBUS_HTTP_ADDR", "127.0.0.1:3000"),
 		KeysetPath:     e.Required("POSTBUS_KEYSET", "the path of the Tink keyset that seals tokens"),
+		Limits:         httpapi.LimitsFrom(e),
 		StreamReplicas: int(e.Int("POSTBUS_STREAM_REPLICAS", 1, 1, 5)),
 		StreamMaxBytes: e.Int("POSTBUS_STREAM_MAX_BYTES", 1<<30, 1<<20, 1<<50),
 		Slots:          int(e.Int("POSTBUS_SLOTS", 1024, 1, 100_000)),
 		Getenv:         getenv,
+
+		PublishesPerUser: e.Int("POSTBUS_PUBLISHES_PER_USER", api.DefaultQuota, 1, 1_000_000),
 	}
 	return cfg, e.Err()
 }
@@ -78,6 +86,8 @@ Settings (environment variables):
   POSTBUS_STREAM_REPLICAS   copies of each stream; default 1, use 3 in production
   POSTBUS_STREAM_MAX_BYTES  size of the PUBLISH stream; default 1 GiB
   POSTBUS_SLOTS             provider steps at once; default 1024
+  POSTBUS_PUBLISHES_PER_USER requests for a publish over HTTP that a user has in a minute; default 20
+` + httpapi.LimitsUsage + `
   POSTBUS_LOG_LEVEL         debug, info, warn or error; default info
   INSTAGRAM_BASE_URL        default https://graph.instagram.com
   OTEL_*                    OpenTelemetry's own: exporters, endpoint, sampler`
@@ -91,6 +101,7 @@ func (c *Config) defaults() {
 	c.LogWriter = cmp.Or[io.Writer](c.LogWriter, os.Stdout)
 	c.TimeFactor = cmp.Or(c.TimeFactor, 1)
 	c.Slots = cmp.Or(c.Slots, 1024)
+	c.PublishesPerUser = cmp.Or(c.PublishesPerUser, api.DefaultQuota)
 	if c.Getenv == nil {
 		c.Getenv = os.Getenv
 	}

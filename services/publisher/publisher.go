@@ -128,13 +128,15 @@ func (p *program) buildAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	resource, err := newResource(p.runner, p.store, limit.NewBudgets(p.Pool), p.Meter)
+	budgets := limit.NewBudgets(p.Pool)
+	resource, err := newResource(p.runner, p.store, budgets, p.cfg.PublishesPerUser, p.Meter)
 	if err != nil {
 		return err
 	}
 	p.OnClose(resource.close)
 	web, err := api.New(api.Config{
 		Publishes: resource, Finals: p.Bus, Keys: callers, Providers: slices.Sorted(maps.Keys(p.conns)),
+		Quota: p.cfg.PublishesPerUser, Budgets: limit.NewAhead(budgets), Limits: p.cfg.Limits,
 		Logger: p.Logger, Tracer: p.Tracer, Meter: p.Meter, Propagator: p.Propagator,
 	})
 	if err != nil {

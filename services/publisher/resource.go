@@ -28,18 +28,19 @@ type resource struct {
 	runner *publish.Runner
 	store  *job.Store
 	budget *postgres.Group[limit.Ask, limit.Decision]
+	quota  int64
 }
 
 // newResource counts requests that wait at the same moment in one commit,
 // exactly, over all processes.
-func newResource(runner *publish.Runner, store *job.Store, budgets *limit.Budgets, meter metric.MeterProvider) (*resource, error) {
+func newResource(runner *publish.Runner, store *job.Store, budgets *limit.Budgets, quota int64, meter metric.MeterProvider) (*resource, error) {
 	g, err := postgres.NewGroup(postgres.GroupConfig[limit.Ask, limit.Decision]{
 		Name: "http_budget", Flush: budgets.TakeAll, Max: 500, Meter: meter,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &resource{runner: runner, store: store, budget: g}, nil
+	return &resource{runner: runner, store: store, budget: g, quota: quota}, nil
 }
 
 func (r *resource) close() { r.budget.Close() }
@@ -47,7 +48,7 @@ func (r *resource) close() { r.budget.Close() }
 // Accept runs the consumer's own Accept. The publish.requested that it appends
 // in the same transaction comes back as a repeat.
 func (r *resource) Accept(ctx context.Context, req api.Request) (api.Receipt, error) {
-	d, err := r.budget.Do(ctx, limit.Ask{Key: "http/" + req.Caller.UserID.String(), Limit: api.DefaultQuota, Period: api.DefaultWindow, N: 1})
+	d, err := r.budget.Do(ctx, limit.Ask{Key: "http/" + req.Caller.UserID.String(), Limit: r.quota, Period: api.DefaultWindow, N: 1})
 	if err != nil {
 		return api.Receipt{}, fmt.Errorf("count request: %w", err)
 	}

@@ -14,25 +14,18 @@ import (
 // WriteFailure where a program called; op.Responses documents what it may write,
 // and codes the failures among it.
 //
-// An operation asks for an API key as one of Register does. With
+// An operation asks for an API key, and counts the call, as one of Register does. With
 // OptionalKey as its Security it takes none too: CallerOf is the zero Caller
 // then. It takes bodies of the media types in op.RequestBody.
 func Handle(a *API, op huma.Operation, codes []Code, handle http.HandlerFunc) {
-	codes = append(slices.Clone(codes), CodeValidation, CodeInternal)
 	if op.RequestBody != nil {
 		op.Middlewares = append(huma.Middlewares{takeOnly(slices.Sorted(maps.Keys(op.RequestBody.Content))...)}, op.Middlewares...)
-	}
-	switch {
-	case op.Security == nil:
-		codes = a.secure(&op, codes, a.authenticate)
-	case len(op.Security) > 1:
-		codes = a.secure(&op, codes, a.authenticateIfSent)
 	}
 	op.Responses = maps.Clone(op.Responses)
 	if op.Responses == nil {
 		op.Responses = map[string]*huma.Response{}
 	}
-	a.describeCodes(op.Responses, codes)
+	a.secure(&op, codes, op.RequestBody != nil)
 	a.huma.OpenAPI().AddOperation(&op)
 	a.huma.Adapter().Handle(&op, op.Middlewares.Handler(func(ctx huma.Context) {
 		r, w := humago.Unwrap(ctx)
@@ -47,13 +40,38 @@ func Public() []map[string][]string { return []map[string][]string{} }
 // One that is sent has to be valid.
 func OptionalKey() []map[string][]string { return []map[string][]string{{bearer: {}}, {}} }
 
-// secure puts the check of the key before everything else of an operation.
-func (a *API) secure(op *huma.Operation, codes []Code, check func(huma.Context, func(huma.Context))) []Code {
-	if op.Security == nil {
+// secure puts the check of the key and the counting of the call before
+// everything else of an operation, and documents what they and all operations
+// may answer.
+func (a *API) secure(op *huma.Operation, codes []Code, hasBody bool) {
+	codes = append(slices.Clone(codes), CodeValidation, CodeInternal)
+	var before huma.Middlewares
+	keyless := op.Security != nil && len(op.Security) == 0
+	switch {
+	case op.Security == nil:
 		op.Security = []map[string][]string{{bearer: {}}}
+		before = append(before, a.authenticate)
+	case !keyless:
+		before = append(before, a.authenticateIfSent)
 	}
-	op.Middlewares = append(huma.Middlewares{check}, op.Middlewares...)
-	return append(codes, CodeUnauthorized, CodeServiceUnavailable)
+	counted := never
+	if !keyless {
+		codes = append(codes, CodeUnauthorized, CodeServiceUnavailable)
+		counted = sometimes
+	}
+	if !keyless && op.Metadata[CountsItself] == nil {
+		before = append(before, a.limited)
+		codes = append(codes, CodeRateLimitExceeded)
+		if len(op.Security) == 1 {
+			counted = always
+		}
+	}
+	op.Middlewares = append(before, op.Middlewares...)
+	a.describeCodes(op.Responses, codes)
+	if hasBody {
+		a.describeBodyLimits(op.Responses)
+	}
+	describeHeaders(op.Responses, counted)
 }
 
 func (a *API) authenticateIfSent(ctx huma.Context, next func(huma.Context)) {

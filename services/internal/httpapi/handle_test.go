@@ -110,7 +110,7 @@ func TestTheDocumentTellsBothFormsOfAnAnswer(t *testing.T) {
 		statuses = append(statuses, status)
 	}
 	slices.Sort(statuses)
-	if want := []string{"303", "400", "401", "409", "500", "503"}; !slices.Equal(statuses, want) {
+	if want := []string{"303", "400", "401", "408", "409", "413", "415", "429", "500", "503"}; !slices.Equal(statuses, want) {
 		t.Errorf("documents %v, want %v", statuses, want)
 	}
 	bad := op.Responses["400"]

@@ -5,8 +5,8 @@
 //
 // A service makes an API, registers its operations with Register and serves it.
 // The handler chain, from the outside: request id, server span, rescue from
-// panics, reading of the body, routing; then, within an operation, the key and
-// the parameters.
+// panics, reading of the body, routing; then, within an operation, the key, its
+// limits and what the request says.
 package httpapi
 
 import (
@@ -34,7 +34,9 @@ type Config struct {
 	Version     string // of the API; required
 	Description string // CommonMark
 
-	Keys Keys // asked by every operation that is not public; required
+	Keys    Keys    // asked by every operation that is not public; required
+	Budgets Budgets // count the calls of such operations; required
+	Limits  Limits
 
 	Logger     *slog.Logger                  // default discards
 	Tracer     trace.TracerProvider          // default none
@@ -51,15 +53,17 @@ type API struct {
 	mux     *http.ServeMux
 	handler http.Handler
 	keys    Keys
+	budgets Budgets
+	limits  Limits
 }
 
 // New returns an API without operations.
 func New(cfg Config) (*API, error) {
-	if cfg.Title == "" || cfg.Version == "" || cfg.Keys == nil {
-		return nil, errors.New("make http api: Title, Version and Keys are required")
+	if cfg.Title == "" || cfg.Version == "" || cfg.Keys == nil || cfg.Budgets == nil {
+		return nil, errors.New("make http api: Title, Version, Keys and Budgets are required")
 	}
 	useEnvelope()
-	a := &API{mux: http.NewServeMux(), keys: cfg.Keys}
+	a := &API{mux: http.NewServeMux(), keys: cfg.Keys, budgets: cfg.Budgets, limits: cfg.Limits.defaults()}
 	a.huma = humago.New(a.mux, humaConfig(cfg))
 	serveDocs(a.mux)
 	a.handler = chain(cfg, a.mux)

@@ -254,29 +254,36 @@ func overTheWire(t *testing.T, srv *httptest.Server, length, body string) answer
 	return check(t, res.StatusCode, res.Header, got)
 }
 
-func TestTheDocumentIsOpenAPI31WithOurAnswers(t *testing.T) {
-	t.Parallel()
-	b := setup(t, nil)
-	rec := httptest.NewRecorder()
-	b.api.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/openapi.json", nil))
-	var doc struct {
-		OpenAPI string
-		Paths   map[string]map[string]struct {
-			Security  []map[string][]string
-			Responses map[string]struct {
-				Description string
-				Content     map[string]struct {
-					Schema struct {
-						Ref string `json:"$ref"`
-					}
+type openAPI struct {
+	OpenAPI string
+	Paths   map[string]map[string]struct {
+		Security  []map[string][]string
+		Responses map[string]struct {
+			Description string
+			Headers     map[string]struct{ Required bool }
+			Content     map[string]struct {
+				Schema struct {
+					Ref string `json:"$ref"`
 				}
 			}
 		}
-		Components struct{ Schemas map[string]json.RawMessage }
 	}
+	Components struct{ Schemas map[string]json.RawMessage }
+}
+
+func document(t *testing.T, api *API) (doc openAPI) {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	api.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/openapi.json", nil))
 	if err := json.Unmarshal(rec.Body.Bytes(), &doc); err != nil {
 		t.Fatal(err)
 	}
+	return doc
+}
+
+func TestTheDocumentIsOpenAPI31WithOurAnswers(t *testing.T) {
+	t.Parallel()
+	doc := document(t, setup(t, nil).api)
 	op := doc.Paths["/things/{id}"]["post"]
 	if !strings.HasPrefix(doc.OpenAPI, "3.1") || len(op.Security) != 1 {
 		t.Errorf("openapi %s, security %v", doc.OpenAPI, op.Security)
@@ -340,9 +347,11 @@ func TestEachCodeHasTheStatusOfItsClass(t *testing.T) {
 	}
 }
 
-func TestAnAPIWithoutKeysIsRefused(t *testing.T) {
+func TestAnAPIWithoutKeysOrBudgetsIsRefused(t *testing.T) {
 	t.Parallel()
-	if _, err := New(Config{Title: "x", Version: "1"}); err == nil {
-		t.Error("made")
+	for _, cfg := range []Config{{Title: "x", Version: "1", Keys: keys{}}, {Title: "x", Version: "1", Budgets: &counter{}}} {
+		if _, err := New(cfg); err == nil {
+			t.Errorf("made of %+v", cfg)
+		}
 	}
 }

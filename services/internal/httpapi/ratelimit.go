@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -16,11 +17,18 @@ type RateLimit struct {
 	Reset     time.Duration // until there is more than Remaining
 }
 
-// Tell sets the header fields of the answer.
-func (l RateLimit) Tell(ctx context.Context) {
+// Tell sets the header fields of the answer to this limit alone.
+func (l RateLimit) Tell(ctx context.Context) { tell(ctx, []RateLimit{l}) }
+
+func tell(ctx context.Context, limits []RateLimit) {
+	policies, states := make([]string, len(limits)), make([]string, len(limits))
+	for i, l := range limits {
+		policies[i] = fmt.Sprintf("%q;q=%d;w=%d", l.Policy, l.Quota, wholeSeconds(l.Window))
+		states[i] = fmt.Sprintf("%q;r=%d;t=%d", l.Policy, max(l.Remaining, 0), wholeSeconds(max(l.Reset, 0)))
+	}
 	h := Header(ctx)
-	h.Set("RateLimit-Policy", fmt.Sprintf("%q;q=%d;w=%d", l.Policy, l.Quota, wholeSeconds(l.Window)))
-	h.Set("RateLimit", fmt.Sprintf("%q;r=%d;t=%d", l.Policy, max(l.Remaining, 0), wholeSeconds(max(l.Reset, 0))))
+	h.Set("RateLimit-Policy", strings.Join(policies, ", "))
+	h.Set("RateLimit", strings.Join(states, ", "))
 }
 
 // Exceeded is the error for a caller who is over the limit.

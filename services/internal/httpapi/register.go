@@ -7,9 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"reflect"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -32,18 +30,14 @@ type output struct {
 // Register adds an operation. Its handler returns the data of the envelope, or
 // an error: an *Error says how to answer, any other one is an internal error.
 // codes are those that the operation may answer with, beside those that every
-// operation has. An operation asks for an API key unless op.Security is empty
-// and not nil.
+// operation has. An operation asks for an API key and counts the call against
+// its Limits unless op.Security is empty and not nil; CountsItself leaves out
+// the counting. Query parameters that it does not know are refused.
 //
 // Where op.Responses has nothing for op.DefaultStatus, the answer is documented
 // as an Envelope of T.
 func Register[I, T any](a *API, op huma.Operation, codes []Code, handle func(ctx context.Context, in *I) (Reply[T], error)) {
 	op.DefaultStatus = cmp.Or(op.DefaultStatus, http.StatusOK)
-	codes = append(slices.Clone(codes), CodeValidation, CodeInternal)
-	op.Middlewares = append(huma.Middlewares{takeOnly("application/json")}, op.Middlewares...)
-	if op.Security == nil {
-		codes = a.secure(&op, codes, a.authenticate)
-	}
 	op.Responses = maps.Clone(op.Responses)
 	if op.Responses == nil {
 		op.Responses = map[string]*huma.Response{}
@@ -51,8 +45,11 @@ func Register[I, T any](a *API, op huma.Operation, codes []Code, handle func(ctx
 	if status := strconv.Itoa(op.DefaultStatus); op.Responses[status] == nil {
 		op.Responses[status] = Describe[T](a, http.StatusText(op.DefaultStatus))
 	}
-	a.describeCodes(op.Responses, codes)
+	op.Middlewares = append(huma.Middlewares{takeOnly("application/json"), a.legible}, op.Middlewares...)
+	op.RejectUnknownQueryParameters = true
 	op.SkipValidateBody = true // a handler reads its body strictly and names every fault
+	_, hasBody := reflect.TypeFor[I]().FieldByName("RawBody")
+	a.secure(&op, codes, hasBody)
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*output, error) {
 		reply, err := handle(ctx, in)
 		if err != nil {
@@ -60,37 +57,6 @@ func Register[I, T any](a *API, op huma.Operation, codes []Code, handle func(ctx
 		}
 		return &output{Status: cmp.Or(reply.Status, op.DefaultStatus), Body: success(ctx, reply.Data)}, nil
 	})
-}
-
-// Describe documents an answer whose data is a T.
-func Describe[T any](a *API, description string) *huma.Response {
-	return a.describe(reflect.TypeFor[Envelope[T]](), description)
-}
-
-// DescribeBody documents the body of a POST whose handler takes it as RawBody,
-// after the operation was registered: huma knows such a body as bytes.
-func DescribeBody[T any](a *API, path string) {
-	doc := a.huma.OpenAPI()
-	schema := doc.Components.Schemas.Schema(reflect.TypeFor[T](), true, "")
-	doc.Paths[path].Post.RequestBody.Content["application/json"].Schema = schema
-}
-
-func (a *API) describe(t reflect.Type, description string) *huma.Response {
-	schema := a.huma.OpenAPI().Components.Schemas.Schema(t, true, "")
-	return &huma.Response{Description: description, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
-}
-
-// describeCodes adds one answer for each status that the codes have.
-func (a *API) describeCodes(to map[string]*huma.Response, codes []Code) {
-	names := map[string][]string{}
-	for _, c := range Codes() { // in their order
-		if status := strconv.Itoa(c.Status()); slices.Contains(codes, c) {
-			names[status] = append(names[status], string(c))
-		}
-	}
-	for status, n := range names {
-		addContent(to, status, a.describe(reflect.TypeFor[Failure](), strings.Join(n, ", ")))
-	}
 }
 
 // RequestHeader returns the header of a request, for a huma.Resolver that needs

@@ -20,6 +20,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.uber.org/goleak"
 
+	"postbus.dev/services/internal/limit"
 	"postbus.dev/services/internal/tenant"
 )
 
@@ -31,7 +32,9 @@ type keys struct{}
 func (keys) Authenticate(_ context.Context, key string) (tenant.Caller, error) {
 	switch key {
 	case "pb_good":
-		return tenant.Caller{UserID: uuid.UUID{1}, ExternalID: "demo", Scopes: []tenant.Scope{tenant.ScopePublish}}, nil
+		return tenant.Caller{UserID: uuid.UUID{1}, KeyID: uuid.UUID{2}, ExternalID: "demo", Scopes: []tenant.Scope{tenant.ScopePublish}}, nil
+	case "pb_other": // another key of the same user
+		return tenant.Caller{UserID: uuid.UUID{1}, KeyID: uuid.UUID{3}, ExternalID: "demo"}, nil
 	case "pb_down":
 		return tenant.Caller{}, errors.New("database is away at db.internal")
 	default:
@@ -39,8 +42,34 @@ func (keys) Authenticate(_ context.Context, key string) (tenant.Caller, error) {
 	}
 }
 
+// counter allows a number of calls a budget.
+type counter struct {
+	mu   sync.Mutex
+	used map[string]int64
+	down error
+}
+
+func (c *counter) Use(_ context.Context, asks []limit.Ask) ([]limit.Decision, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ds := make([]limit.Decision, len(asks))
+	spent := false
+	for i, a := range asks {
+		ds[i] = limit.Decision{Allowed: c.used[a.Key] < a.Limit, Remaining: a.Limit - c.used[a.Key], Reset: 3 * time.Second}
+		spent = spent || !ds[i].Allowed
+	}
+	for i, a := range asks {
+		if !spent {
+			c.used[a.Key]++
+			ds[i].Remaining--
+		}
+	}
+	return ds, c.down
+}
+
 type bundle struct {
 	api   *API
+	calls *counter
 	spans *tracetest.InMemoryExporter
 	logs  *syncBuffer
 }
@@ -74,15 +103,20 @@ type echo struct {
 	Body   string `json:"body"`
 }
 
+type listInput struct {
+	PageInput
+}
+
 // setup registers POST /things/{id}, which answers with what fail returns if
-// that is an error, and GET /public.
+// that is an error; GET /things, which has a cursor;
+// POST /own, which counts its calls itself; and GET /public.
 func setup(t *testing.T, fail func(ctx context.Context, in *echoInput) error) bundle {
 	t.Helper()
-	b := bundle{spans: tracetest.NewInMemoryExporter(), logs: &syncBuffer{}}
+	b := bundle{spans: tracetest.NewInMemoryExporter(), logs: &syncBuffer{}, calls: &counter{used: map[string]int64{}}}
 	tp := sdktrace.NewTracerProvider(sdktrace.WithSyncer(b.spans))
 	var err error
 	b.api, err = New(Config{
-		Title: "Things", Version: "1", Keys: keys{}, Tracer: tp,
+		Title: "Things", Version: "1", Keys: keys{}, Budgets: b.calls, Limits: Limits{PerKey: 50, PerUser: 70}, Tracer: tp,
 		Logger: slog.New(slog.NewJSONHandler(b.logs, nil)), BodyLimit: 50 * time.Millisecond,
 	})
 	if err != nil {
@@ -97,6 +131,14 @@ func setup(t *testing.T, fail func(ctx context.Context, in *echoInput) error) bu
 			}
 			return Reply[echo]{Status: http.StatusCreated, Data: echo{in.ID, CallerOf(ctx).ExternalID, string(in.RawBody)}}, nil
 		})
+	Register(b.api, huma.Operation{OperationID: "list-things", Method: http.MethodGet, Path: "/things"}, nil,
+		func(_ context.Context, in *listInput) (Reply[Page[string]], error) {
+			var last string
+			_, err := in.Place(&last)
+			return Reply[Page[string]]{Data: Page[string]{Items: []string{last}}}, err
+		})
+	own := huma.Operation{OperationID: "own", Method: http.MethodPost, Path: "/own", Metadata: map[string]any{CountsItself: true}}
+	Register(b.api, own, []Code{CodeRateLimitExceeded}, func(context.Context, *struct{}) (Reply[echo], error) { return Reply[echo]{}, nil })
 	Register(b.api, huma.Operation{OperationID: "public", Method: http.MethodGet, Path: "/public", Security: []map[string][]string{}}, nil,
 		func(ctx context.Context, _ *struct{}) (Reply[echo], error) {
 			return Reply[echo]{Data: echo{Caller: CallerOf(ctx).ExternalID}}, nil

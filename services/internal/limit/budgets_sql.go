@@ -2,7 +2,9 @@ package limit
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -62,53 +64,60 @@ func (t *Taking) With(first int) (sql string, args []any) {
 
 // Share is a part of a budget that one process may use up by itself.
 type Share struct {
-	N int64 // uses; 0 when nothing is left
+	N    int64 // uses; 0 when nothing is left
+	Left int64 // what the budget had beside them then, for everybody
 	// Until is when unused ones are forfeited: they were counted in a window
 	// that ends then. On this process's monotonic clock.
 	Until time.Time
-	// Reset is how long until there is more to take, when N is 0.
+	// Reset is how long until there is more to take.
 	Reset time.Duration
 }
 
-const tenthSQL = `
+const tenthsSQL = `
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
-ask AS MATERIALIZED (
-  SELECT CASE WHEN u.spare > 0 THEN greatest(u.spare / 10, 1) ELSE 0 END AS part, c.now, w.width, s.start, u.oldest
-  FROM (SELECT $1::text AS key, $2::bigint AS max, $3::bigint AS micros) a
+asks AS MATERIALIZED (
+  SELECT a.i, a.key, CASE WHEN u.spare > 0 THEN greatest(u.spare / 10, 1) ELSE 0 END AS part, u.spare, c.now, w.width, s.start, u.oldest
+  FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS a (key, max, micros, i)
   CROSS JOIN clock c` + usage + `),
 taken AS (
-  INSERT INTO budgets AS b (key, window_start, used) SELECT $1, start, part FROM ask WHERE part > 0
+  INSERT INTO budgets AS b (key, window_start, used) SELECT key, start, part FROM asks WHERE part > 0
   ON CONFLICT (key, window_start) DO UPDATE SET used = b.used + excluded.used),
 swept AS (
-  DELETE FROM budgets b USING ask WHERE part > 0 AND b.key = $1 AND b.window_start < ask.start - 10 * ask.width)
-SELECT part, (extract(epoch FROM start + width - now) * 1000000)::bigint,
-  coalesce(extract(epoch FROM oldest + 11 * width - now) * 1000000, 0)::bigint
-FROM ask`
+  DELETE FROM budgets b USING asks a WHERE a.part > 0 AND b.key = a.key AND b.window_start < a.start - 10 * a.width)
+SELECT i, part, greatest(spare - part, 0), (extract(epoch FROM start + width - now) * 1000000)::bigint,
+  coalesce(extract(epoch FROM least(oldest, CASE WHEN part > 0 THEN start END) + 11 * width - now) * 1000000, 0)::bigint
+FROM asks`
 
-// TakeTenth takes a tenth of what is left of a budget, at least 1, for this
+// TakeTenths takes a tenth of what is left of each budget, at least 1, for this
 // process to use without asking again until Share.Until. It serves budgets that
-// are used too often to count each use, such as the calls of a client id.
-func (bs *Budgets) TakeTenth(ctx context.Context, key string, limit int64, period time.Duration) (Share, error) {
-	t, err := NewTaking([]Ask{{Key: key, Limit: limit, Period: period, N: 1}})
+// are used too often to count each use, such as the calls of a client id; Ahead
+// hands the uses out. The asks have a key each; their N does not matter.
+func (bs *Budgets) TakeTenths(ctx context.Context, asks []Ask) ([]Share, error) {
+	t, err := NewTaking(asks)
 	if err != nil {
-		return Share{}, err
+		return nil, err
+	}
+	if n := len(slices.Compact(slices.Sorted(slices.Values(t.keys)))); n != len(asks) {
+		return nil, errors.New("take tenths of budgets: two asks for one key")
 	}
 	// Taken before the database reads its clock, so that Until is never past
 	// the end of the window.
 	began := time.Now()
+	shares := make([]Share, len(asks))
 	var b pgx.Batch
 	t.QueueLock(&b)
-	var s Share
-	var ends, reset int64
-	b.Queue(tenthSQL, key, limit, windowMicros(period)).QueryRow(func(row pgx.Row) error {
-		return row.Scan(&s.N, &ends, &reset)
+	b.Queue(tenthsSQL, t.keys, t.limits, t.micros).Query(func(rows pgx.Rows) error {
+		var i, ends, reset int64
+		var s Share
+		_, err := pgx.ForEachRow(rows, []any{&i, &s.N, &s.Left, &ends, &reset}, func() error {
+			s.Until, s.Reset = began.Add(time.Duration(ends)*time.Microsecond), time.Duration(reset)*time.Microsecond
+			shares[i-1] = s
+			return nil
+		})
+		return err
 	})
 	if err := bs.pool.SendBatch(ctx, &b).Close(); err != nil {
-		return Share{}, fmt.Errorf("take a tenth of budget %q: %w", key, err)
+		return nil, fmt.Errorf("take tenths of budgets: %w", err)
 	}
-	s.Until = began.Add(time.Duration(ends) * time.Microsecond)
-	if s.N == 0 {
-		s.Reset = time.Duration(reset) * time.Microsecond
-	}
-	return s, nil
+	return shares, nil
 }

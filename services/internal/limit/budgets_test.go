@@ -3,6 +3,7 @@ package limit_test
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -268,13 +269,18 @@ func TestSweepDeletesWhatIsOlderThanItsAge(t *testing.T) {
 	}
 }
 
+func tenth(t *testing.T, b *limit.Budgets, key string, most int64) limit.Share {
+	t.Helper()
+	return must[[]limit.Share](t)(b.TakeTenths(t.Context(), []limit.Ask{{Key: key, Limit: most, Period: tenDays, N: 1}}))[0]
+}
+
 func TestATenthOfWhatIsLeftIsTaken(t *testing.T) {
 	t.Parallel()
 	pool := open(t, 1)[0]
 	b := limit.NewBudgets(pool)
 	left := int64(100)
 	for left > 0 {
-		s := must[limit.Share](t)(b.TakeTenth(t.Context(), "c", 100, tenDays))
+		s := tenth(t, b, "c", 100)
 		if s.N != max(1, left/10) {
 			t.Fatalf("%d of %d taken", s.N, left)
 		}
@@ -282,8 +288,11 @@ func TestATenthOfWhatIsLeftIsTaken(t *testing.T) {
 			t.Errorf("good for %v", for_)
 		}
 		left -= s.N
+		if s.Left != left {
+			t.Errorf("%d are left beside it, want %d", s.Left, left)
+		}
 	}
-	s := must[limit.Share](t)(b.TakeTenth(t.Context(), "c", 100, tenDays))
+	s := tenth(t, b, "c", 100)
 	if s.N != 0 || s.Reset < tenDays || s.Reset > 11*24*time.Hour {
 		t.Errorf("from nothing: %+v", s)
 	}
@@ -292,29 +301,40 @@ func TestATenthOfWhatIsLeftIsTaken(t *testing.T) {
 	}
 }
 
+func TestTenthsOfSeveralBudgetsAreTakenTogether(t *testing.T) {
+	t.Parallel()
+	pool := open(t, 1)[0]
+	b := limit.NewBudgets(pool)
+	asks := []limit.Ask{{Key: "b", Limit: 30, Period: tenDays, N: 1}, {Key: "a", Limit: 200, Period: tenDays, N: 1}}
+	shares := must[[]limit.Share](t)(b.TakeTenths(t.Context(), asks))
+	if shares[0].N != 3 || shares[1].N != 20 || used(t, pool, "b") != 3 || used(t, pool, "a") != 20 {
+		t.Errorf("taken: %+v", shares)
+	}
+	if _, err := b.TakeTenths(t.Context(), append(asks, asks[0])); err == nil {
+		t.Error("a key was asked for twice")
+	}
+}
+
 func TestSharesOfAFleetNeverPassTheLimit(t *testing.T) {
 	t.Parallel()
 	pools := open(t, 2)
 	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var sum int64
+	var sum atomic.Int64
 	for i := range 20 {
 		wg.Go(func() {
 			for range 10 {
-				s, err := limit.NewBudgets(pools[i%2]).TakeTenth(t.Context(), "c", 77, tenDays)
+				shares, err := limit.NewBudgets(pools[i%2]).TakeTenths(t.Context(), []limit.Ask{{Key: "c", Limit: 77, Period: tenDays, N: 1}})
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				mu.Lock()
-				sum += s.N
-				mu.Unlock()
+				sum.Add(shares[0].N)
 			}
 		})
 	}
 	wg.Wait()
-	if sum != 77 {
-		t.Errorf("%d given out of 77", sum)
+	if n := sum.Load(); n != 77 {
+		t.Errorf("%d given out of 77", n)
 	}
 }
 

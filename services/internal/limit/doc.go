@@ -25,4 +25,8 @@
 // for it would count without the uses that it waited for. All times are the
 // database's clock, read under that lock; should it step back, windows that
 // lie ahead count too.
+//
+// Where a commit for each use would be too dear, an Ahead takes a tenth of what
+// is left at a time, for a window: the fleet keeps within the limit all the
+// same, and what a process took and did not use in that window is lost.
 package limit

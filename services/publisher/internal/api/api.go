@@ -58,6 +58,9 @@ type Config struct {
 	Quota  int64
 	Window time.Duration
 
+	Budgets httpapi.Budgets // count all other operations; required
+	Limits  httpapi.Limits
+
 	Wait    time.Duration // without a Prefer header; default 25 s
 	MaxWait time.Duration // default 60 s
 
@@ -101,7 +104,8 @@ func build(cfg Config) (*API, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	h, err := httpapi.New(httpapi.Config{
-		Title: "Postbus: publishing", Version: Version, Description: about, Keys: cfg.Keys,
+		Title: "Postbus: publishing", Version: Version, Description: about,
+		Keys: cfg.Keys, Budgets: cfg.Budgets, Limits: cfg.Limits,
 		Logger: cfg.Logger, Tracer: cfg.Tracer, Meter: cfg.Meter, Propagator: cfg.Propagator,
 	})
 	if err != nil {

@@ -2,11 +2,13 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"postbus.dev/services/internal/httpapi"
+	"postbus.dev/services/internal/limit"
 	"postbus.dev/services/internal/tenant"
 )
 
@@ -63,6 +65,7 @@ func (a *API) publishOperation() huma.Operation {
 			"Everything else: it is not live, and will not be under this Idempotency-Key. Send the same key again after a lost answer. " +
 			"A key that comes with another body is answered 422 VALIDATION_ERROR. " +
 			"RateLimit fields tell what is left of the requests that a user has.",
+		Metadata: map[string]any{httpapi.CountsItself: true},
 		Responses: map[string]*huma.Response{
 			"200": httpapi.Describe[Post](a.http, "The post is live"),
 			"202": withLocation(httpapi.Describe[Pending](a.http, "No outcome yet, or one that nobody knows")),
@@ -88,16 +91,20 @@ func withLocation(r *huma.Response) *huma.Response {
 // Document returns the OpenAPI document of this API. It is the same bytes that
 // GET /openapi.json means, indented.
 func Document() ([]byte, error) {
-	a, err := build(Config{Keys: nobody{}})
+	a, err := build(Config{Keys: nobody{}, Budgets: nobody{}})
 	if err != nil {
 		return nil, err
 	}
 	return a.http.Document()
 }
 
-// nobody stands for the keys where only the document is wanted.
+// nobody stands for keys and budgets where only the document is wanted.
 type nobody struct{}
 
 func (nobody) Authenticate(context.Context, string) (tenant.Caller, error) {
 	return tenant.Caller{}, tenant.ErrUnauthorized
+}
+
+func (nobody) Use(context.Context, []limit.Ask) ([]limit.Decision, error) {
+	return nil, errors.New("no calls are counted")
 }

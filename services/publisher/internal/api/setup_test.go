@@ -48,6 +48,17 @@ func (keys) Authenticate(_ context.Context, key string) (tenant.Caller, error) {
 	return c, nil
 }
 
+// plenty allows every call.
+type plenty struct{}
+
+func (plenty) Use(_ context.Context, asks []limit.Ask) ([]limit.Decision, error) {
+	ds := make([]limit.Decision, len(asks))
+	for i, a := range asks {
+		ds[i] = limit.Decision{Allowed: true, Remaining: a.Limit - 1, Reset: time.Minute}
+	}
+	return ds, nil
+}
+
 // store is a Publishes in memory. Its fields are changed under mu.
 type store struct {
 	mu       sync.Mutex
@@ -178,7 +189,7 @@ func setup(t *testing.T) *bundle {
 		wire:  &wire{subs: map[string]func(event.Event){}},
 	}
 	var err error
-	b.api, err = New(Config{Publishes: b.store, Finals: b.wire, Keys: keys{}, Providers: []string{"instagram", "reddit"}, Tracer: sdktrace.NewTracerProvider()})
+	b.api, err = New(Config{Publishes: b.store, Finals: b.wire, Keys: keys{}, Budgets: plenty{}, Providers: []string{"instagram", "reddit"}, Tracer: sdktrace.NewTracerProvider()})
 	if err != nil {
 		t.Fatal(err)
 	}
