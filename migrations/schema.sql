@@ -56,6 +56,7 @@ CREATE TABLE oauth_accounts (
   disconnect_next_at timestamptz,           -- when the job of disconnecting looks next
   drained_at timestamptz,                   -- no publish of it is left that could act
   erase boolean NOT NULL DEFAULT false,     -- the row goes in the end, and the content of its publishes
+  disconnect_version bigint,                -- version with which disconnecting began: what drains an earlier one does not count
   UNIQUE (provider, provider_account_id),
   CONSTRAINT oauth_accounts_active_has_token CHECK (status IN ('disconnecting', 'disconnected') OR access_token IS NOT NULL),
   CONSTRAINT oauth_accounts_lease CHECK ((lease_owner IS NULL) = (lease_until IS NULL)),
@@ -68,6 +69,7 @@ CREATE TABLE oauth_accounts (
 ) WITH (fillfactor = 85);
 CREATE INDEX oauth_accounts_user_provider ON oauth_accounts (user_id, provider);
 CREATE INDEX oauth_accounts_refresh_after ON oauth_accounts (refresh_after) WHERE refresh_after IS NOT NULL;
+CREATE INDEX oauth_accounts_callback_id ON oauth_accounts (provider, (metadata ->> 'callback_id')); -- what some providers call an account in their callbacks
 CREATE INDEX oauth_accounts_disconnect_next_at ON oauth_accounts (disconnect_next_at) WHERE disconnect_next_at IS NOT NULL;
 
 -- A link for the browser of somebody who has no key. It may be followed several
