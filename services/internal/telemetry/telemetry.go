@@ -83,6 +83,14 @@ func Propagator() propagation.TextMapPropagator {
 	return propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
 }
 
+// TraceContext is the W3C form of ctx's span, as events carry it; "" where there
+// is none.
+func TraceContext(ctx context.Context) (parent, state string) {
+	c := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, c)
+	return c["traceparent"], c["tracestate"]
+}
+
 // newResource lets the environment win, as the specification asks.
 func newResource(ctx context.Context, cfg Config) (*resource.Resource, error) {
 	attrs := []attribute.KeyValue{

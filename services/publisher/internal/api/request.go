@@ -11,10 +11,10 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
-	"go.opentelemetry.io/otel/propagation"
 
 	"postbus.dev/events"
 	"postbus.dev/services/internal/httpapi"
+	"postbus.dev/services/internal/telemetry"
 	"postbus.dev/services/internal/tenant"
 )
 
@@ -119,11 +119,10 @@ func has(violations []events.Violation, field string) bool {
 func makeRequest(ctx context.Context, caller tenant.Caller, in *publishInput, body events.PublishRequested) (Request, error) {
 	source := Source(caller.UserID)
 	id := events.PublishID(source, in.key).String()
-	span := propagation.MapCarrier{}
-	propagation.TraceContext{}.Inject(ctx, span)
+	parent, state := telemetry.TraceContext(ctx)
 	e, err := events.New(events.Meta{
 		ID: in.key, Source: source, Subject: id, Time: time.Now(), PartitionKey: body.AccountID, CorrelationID: id,
-		TraceParent: span["traceparent"], TraceState: span["tracestate"],
+		TraceParent: parent, TraceState: state,
 	}, body)
 	var invalid *events.ValidationError
 	switch {

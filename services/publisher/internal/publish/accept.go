@@ -16,6 +16,7 @@ import (
 
 	"postbus.dev/events"
 	"postbus.dev/services/connectors"
+	"postbus.dev/services/internal/telemetry"
 	"postbus.dev/services/publisher/internal/job"
 )
 
@@ -108,7 +109,7 @@ func (r *Runner) assess(ctx context.Context, req Request) (*job.New, Account, er
 		ID: events.PublishID(req.Source, req.ID), EventSource: req.Source, EventID: req.ID, State: job.Accepted,
 		Provider: data.Provider, MediaType: data.MediaType, Request: req.Data, RequestSum: sum[:], Version: 1,
 	}}
-	n.Publish.TraceParent, n.Publish.TraceState = traceOf(ctx)
+	n.Publish.TraceParent, n.Publish.TraceState = telemetry.TraceContext(ctx)
 	acct, problem, err := r.target(ctx, data, req, len(violations) > 0)
 	if err != nil {
 		return nil, acct, err

@@ -13,6 +13,7 @@ import (
 
 	"postbus.dev/events"
 	"postbus.dev/services/connectors"
+	"postbus.dev/services/internal/telemetry"
 	"postbus.dev/services/publisher/internal/job"
 )
 
@@ -30,7 +31,7 @@ func refOf(p job.Publish) events.PublishRef {
 // tell makes the event of a row as it shall be: its sequence is the version
 // that the row gets by the same write.
 func tell(ctx context.Context, p job.Publish, version int64, d events.Data) (event.Event, error) {
-	parent, state := traceOf(ctx)
+	parent, state := telemetry.TraceContext(ctx)
 	return events.New(events.Meta{
 		Source: Source, Subject: p.ID.String(), PartitionKey: refOf(p).AccountID, Sequence: version,
 		TraceParent: parent, TraceState: state, CorrelationID: p.ID.String(), CausationID: p.EventID,
@@ -110,7 +111,7 @@ func (t *turn) delayedData(reason string, until time.Time, detail string) events
 // for the same, so that the stream drops what its duplicate window covers. What
 // comes after that reminds a refresher that never acted.
 func (t *turn) refreshEvent(ctx context.Context) []event.Event {
-	parent, state := traceOf(ctx)
+	parent, state := telemetry.TraceContext(ctx)
 	id := uuid.NewSHA1(t.l.account, fmt.Appendf(nil, "%s/%d", events.TypeTokenRefreshRequested, t.acct.TokenVersion))
 	e, err := events.New(events.Meta{
 		ID: id.String(), Source: Source, Subject: t.acct.ID, PartitionKey: t.acct.ID, Sequence: t.acct.TokenVersion,
@@ -121,13 +122,6 @@ func (t *turn) refreshEvent(ctx context.Context) []event.Event {
 		return nil
 	}
 	return []event.Event{e}
-}
-
-// traceOf is the W3C form of the context's span.
-func traceOf(ctx context.Context) (parent, state string) {
-	c := propagation.MapCarrier{}
-	propagation.TraceContext{}.Inject(ctx, c)
-	return c["traceparent"], c["tracestate"]
 }
 
 func remoteContext(parent, state string) trace.SpanContext {
