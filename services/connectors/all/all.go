@@ -46,5 +46,7 @@ func New(cfg Config) (map[string]connectors.Publisher, error) {
 func newInstagram(cfg Config) (connectors.Publisher, error) {
 	return instagram.New(instagram.Config{
 		Client: cfg.Client, BaseURL: cfg.Env("INSTAGRAM_BASE_URL"), Version: cfg.Env("INSTAGRAM_API_VERSION"), TimeFactor: cfg.TimeFactor,
+		ClientID: cfg.Env("INSTAGRAM_CLIENT_ID"), ClientSecret: connectors.NewSecret(cfg.Env("INSTAGRAM_CLIENT_SECRET")),
+		AuthorizeURL: cfg.Env("INSTAGRAM_AUTHORIZE_URL"), TokenURL: cfg.Env("INSTAGRAM_TOKEN_URL"),
 	})
 }

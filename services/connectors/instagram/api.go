@@ -20,6 +20,10 @@ const (
 	callList      = "media_list"
 	callStories   = "stories_list"
 	callQuota     = "content_publishing_limit"
+	callCode      = "token_code"
+	callExchange  = "token_exchange"
+	callMe        = "me"
+	callRevoke    = "permissions_delete"
 )
 
 // request is one call of the API. The token travels in a header: a query ends
@@ -59,6 +63,7 @@ type apiError struct {
 	Transient  bool
 	Message    string // Meta's text
 	Unreadable bool   // neither a success nor Meta's error envelope
+	OAuth      bool   // the envelope of the code endpoint; Code is the HTTP status there
 	Header     http.Header
 	Call       connectors.Call
 }

@@ -23,6 +23,7 @@ const (
 	creating   phase = iota // makes a container: repeatable
 	reading                 // decides nothing final
 	publishing              // media_publish: what does not prove that nothing happened is unknown
+	connecting              // tokens, and whose they are
 )
 
 // again says what Prepare does besides trying again.
@@ -50,7 +51,7 @@ func (s *session) judge(ph phase, e *apiError) (*connectors.Error, again) {
 	c := s.connector
 	act, text := c.errors.decide(ph, e)
 	if text == "" {
-		text = s.quotable(e.Message)
+		text = quotable(e.Message, s.private())
 	}
 	if act.code == connectors.CodeRateLimited && act.kind == connectors.KindWait {
 		act.wait = cmp.Or(regain(e.Header), act.wait)
@@ -123,15 +124,15 @@ func (e *apiError) providerCode() string {
 // quotable is Meta's text for what the table does not know, or "" where it
 // quotes something private: Meta does repeat tokens ("Malformed access token
 // EAAB..."), and what it says of a parameter may repeat a caption or a URL.
-func (s *session) quotable(text string) string {
+func quotable(text string, private []string) string {
 	const telling = 12 // characters in a row that cannot be there by chance
 	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
-	for _, private := range s.private() {
-		if private != "" && strings.Contains(text, private) {
+	for _, secret := range private {
+		if secret != "" && strings.Contains(text, secret) {
 			return ""
 		}
 		for i := 0; i+telling <= len(text); i++ {
-			if strings.Contains(private, text[i:i+telling]) {
+			if strings.Contains(secret, text[i:i+telling]) {
 				return ""
 			}
 		}

@@ -55,9 +55,11 @@ type asked struct {
 // stays. A request that the provider would not understand fails the test.
 type fake struct {
 	t       *testing.T
+	check   func(*http.Request) // of every request; none for nil
 	mu      sync.Mutex
 	replies map[string][]reply
 	seen    []asked
+	headers []http.Header // of each of them
 }
 
 func (f *fake) on(key string, replies ...reply) *fake {
@@ -71,10 +73,13 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := r.ParseForm(); err != nil {
 		f.t.Error(err)
 	}
-	f.check(r)
+	if f.check != nil {
+		f.check(r)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.seen = append(f.seen, asked{r.Method, r.URL.Path, r.URL.Query(), r.PostForm})
+	f.headers = append(f.headers, r.Header)
 	key := r.Method + " " + r.URL.Path
 	queue := f.replies[key]
 	if len(queue) == 0 {
@@ -92,7 +97,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprint(w, queue[0].body)
 }
 
-func (f *fake) check(r *http.Request) {
+// publishes is what every request of a publish has to be.
+func (f *fake) publishes(r *http.Request) {
 	if r.Header.Get("Authorization") != "Bearer "+testToken {
 		f.t.Errorf("%s: Authorization is %q", r.URL.Path, r.Header.Get("Authorization"))
 	}
@@ -121,6 +127,15 @@ type bench struct {
 
 func setup(t *testing.T) *bench {
 	t.Helper()
+	b := setupWith(t, Config{})
+	b.check = b.publishes
+	return b
+}
+
+// setupWith is a connector of that configuration on a fake that takes every
+// request.
+func setupWith(t *testing.T, cfg Config) *bench {
+	t.Helper()
 	f := &fake{t: t, replies: map[string][]reply{}}
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
@@ -130,7 +145,9 @@ func setup(t *testing.T) *bench {
 		fake: f, t: t, now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
 		account: connectors.Account{ProviderAccountID: testUser, AccessToken: connectors.NewSecret(testToken)},
 	}
-	c, err := New(Config{Client: client, BaseURL: server.URL, Now: func() time.Time { return b.now }})
+	cfg.Client, cfg.BaseURL, cfg.Now = client, server.URL, func() time.Time { return b.now }
+	cfg.AuthorizeURL, cfg.TokenURL = server.URL+"/oauth/authorize?enable_fb_login=false", server.URL+"/oauth/access_token"
+	c, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,15 @@ const (
 
 	notReadyWait = 10 * time.Second
 
+	// longLife is how long a token is good, unless the answer says otherwise.
+	longLife = 60 * day
+	// refreshAge is how old a token has to be before it is refreshed: Business
+	// Login says 24 hours, and the clocks are two.
+	refreshAge = 25 * time.Hour
+	// refreshAhead is how long before its end a token is refreshed. One that is
+	// not refreshed by then is dead for ever.
+	refreshAhead = 10 * day
+
 	// skew is how far the database's clock may be ahead of Instagram's.
 	skew = 30 * time.Second
 	// leastSkew is what truncating a timestamp to the second takes, unscaled.
