@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -16,9 +17,9 @@ import (
 const MaxBodyBytes = 1 << 20
 
 // ServerConfig is what an HTTP server needs. Zero times and sizes mean the
-// defaults. There is no limit on a whole request: a caller may wait for a
-// result, and net/http's read time-out would cut such a request off; whoever
-// reads a body limits that reading.
+// defaults. Each part of a request has a limit of its own and not the whole: a
+// caller may wait for a result, and net/http's read time-out would cut such a
+// request off.
 type ServerConfig struct {
 	Addr    string // host:port
 	Setting string // the variable that Addr came from, for the error when it is taken
@@ -30,9 +31,14 @@ type ServerConfig struct {
 	OnShutdown func()
 
 	ReadHeaderTimeout time.Duration // default 5 s
-	IdleTimeout       time.Duration // between two requests of a connection; default 60 s
-	MaxHeaderBytes    int           // default 32 KiB
-	DrainLimit        time.Duration // for requests in progress at shutdown; default 10 s
+	MaxHeaderBytes    int           // default 32 KiB; net/http allows 4 KiB more
+	BodyTimeout       time.Duration // for the whole body, from the header on; default 30 s
+	// WriteTimeout is from the end of the header to the end of the answer, longer
+	// than a handler waits; default 2 min. A handler that streams moves it with
+	// http.ResponseController.
+	WriteTimeout time.Duration
+	IdleTimeout  time.Duration // between two requests of a connection; default 60 s
+	DrainLimit   time.Duration // for requests in progress at shutdown; default 10 s
 }
 
 // Server is an HTTP server that listens.
@@ -55,10 +61,11 @@ func Listen(ctx context.Context, cfg ServerConfig) (*Server, error) {
 		return nil, listenError(cfg, err)
 	}
 	s := &Server{cfg: cfg, listener: l, http: &http.Server{
-		Handler:           http.MaxBytesHandler(cfg.Handler, MaxBodyBytes),
+		Handler:           http.MaxBytesHandler(limitBody(cmp.Or(cfg.BodyTimeout, 30*time.Second), cfg.Handler), MaxBodyBytes),
 		ReadHeaderTimeout: cmp.Or(cfg.ReadHeaderTimeout, 5*time.Second),
-		IdleTimeout:       cmp.Or(cfg.IdleTimeout, time.Minute),
 		MaxHeaderBytes:    cmp.Or(cfg.MaxHeaderBytes, 32<<10),
+		WriteTimeout:      cmp.Or(cfg.WriteTimeout, 2*time.Minute),
+		IdleTimeout:       cmp.Or(cfg.IdleTimeout, time.Minute),
 		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn),
 	}}
 	if cfg.OnShutdown != nil {
@@ -98,4 +105,32 @@ func (s *Server) Run(ctx context.Context) error {
 		err = errors.Join(err, fmt.Errorf("serve http: %w", ended))
 	}
 	return err
+}
+
+// limitBody gives the body of a request a time to arrive. The deadline is taken
+// back with its last byte: net/http cancels a request whose read deadline passes
+// while its handler is still at work. Where nobody reads the body it ends with
+// the request.
+func limitBody(limit time.Duration, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body != nil && r.Body != http.NoBody {
+			rc := http.NewResponseController(w)
+			_ = rc.SetReadDeadline(time.Now().Add(limit))
+			r.Body = &timedBody{ReadCloser: r.Body, rc: rc}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+type timedBody struct {
+	io.ReadCloser
+	rc *http.ResponseController
+}
+
+func (b *timedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		_ = b.rc.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
