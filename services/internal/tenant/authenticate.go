@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -15,13 +16,14 @@ import (
 // one a call.
 const authenticateSQL = `
 WITH found AS MATERIALIZED (
-  SELECT k.id, k.user_id, u.external_id, k.scopes, k.expires_at - now() AS rest
+  SELECT k.id, k.user_id, u.external_id, k.scopes, k.expires_at, k.expires_at - now() AS rest
   FROM api_keys k JOIN users u ON u.id = k.user_id
-  WHERE k.key_sha256 = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())),
+  WHERE k.key_sha256 = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
+    AND u.deleting_at IS NULL),
 used AS (
   UPDATE api_keys k SET last_used_at = now() FROM found f
   WHERE k.id = f.id AND (k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 hour'))
-SELECT id, user_id, external_id, scopes, (extract(epoch FROM found.rest) * 1000000)::bigint FROM found`
+SELECT id, user_id, external_id, scopes, expires_at, (extract(epoch FROM found.rest) * 1000000)::bigint FROM found`
 
 // Authenticate returns the caller whose key is bearer: what follows "Bearer "
 // in an Authorization header. ErrUnauthorized means that there is none; any
@@ -36,14 +38,16 @@ func (k *Keys) Authenticate(ctx context.Context, bearer string) (Caller, error) 
 	if ok {
 		return c, nil
 	}
-	var micros *int64 // until it expires
-	err := k.pool.QueryRow(ctx, authenticateSQL, sum[:]).Scan(&c.KeyID, &c.UserID, &c.ExternalID, &c.Scopes, &micros)
+	var expires *time.Time
+	var micros *int64 // until then, by the database's clock
+	err := k.pool.QueryRow(ctx, authenticateSQL, sum[:]).Scan(&c.KeyID, &c.UserID, &c.ExternalID, &c.Scopes, &expires, &micros)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return Caller{}, ErrUnauthorized
 	case err != nil:
 		return Caller{}, fmt.Errorf("authenticate: %w", err)
 	}
+	c.ExpiresAt = orZero(expires)
 	if until := k.until(began, micros); until.After(began) {
 		k.believed.add(sum, belief{caller: c, until: until}, revoked)
 	}
@@ -100,9 +104,10 @@ func (b *believed) add(sum hash, f belief, revoked int) {
 	b.callers[sum] = f
 }
 
-func (b *believed) forget(sum hash) {
+// forget drops the callers that gone names.
+func (b *believed) forget(gone func(Caller) bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.callers, sum)
+	maps.DeleteFunc(b.callers, func(_ hash, f belief) bool { return gone(f.caller) })
 	b.revoked++
 }

@@ -15,21 +15,20 @@ package tenant
 
 import (
 	"cmp"
-	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // ErrUnauthorized means that a key is unknown, malformed, expired or revoked.
 // Which of these it is is not told: it would help only somebody who guesses.
 var ErrUnauthorized = errors.New("unauthorized")
+
+// ErrNoUser means that there is no such user, or that she is being deleted.
+var ErrNoUser = errors.New("no such user")
 
 // ErrTaken means that a key's value belongs to another user already.
 var ErrTaken = errors.New("key belongs to another user")
@@ -42,7 +41,7 @@ const (
 	ScopePublish  Scope = "publish"   // publish, and see and stop what was published
 	ScopeOnBehalf Scope = "on_behalf" // name another user in a call
 	ScopeAccounts Scope = "accounts"  // connect, see and disconnect OAuth accounts
-	ScopeAdmin    Scope = "admin"     // users, keys, and deciding what nobody knows the outcome of
+	ScopeAdmin    Scope = "admin"     // users, keys, and deciding what nobody knows the outcome of; with ScopeOnBehalf, of everybody
 )
 
 // Scopes are all scopes, for callers that offer a choice.
@@ -54,16 +53,11 @@ type Caller struct {
 	KeyID      uuid.UUID
 	ExternalID string // the upstream's own id of the user
 	Scopes     []Scope
+	ExpiresAt  time.Time // of the key; zero: never
 }
 
 // May says whether the caller's key has a scope.
 func (c Caller) May(s Scope) bool { return slices.Contains(c.Scopes, s) }
-
-// User is a tenant.
-type User struct {
-	ID         uuid.UUID
-	ExternalID string // the upstream's own id, at most 255 characters
-}
 
 // Config says where users and keys are kept.
 type Config struct {
@@ -98,33 +92,4 @@ func New(c Config) (*Keys, error) {
 		pool: c.Pool, now: c.Now, believe: cmp.Or(c.Believe, 2*time.Second),
 		believed: believed{max: cmp.Or(c.MaxBelieved, 10_000), callers: map[hash]belief{}},
 	}, nil
-}
-
-// CreateUser makes the user with an external id, or finds the one there is.
-func (k *Keys) CreateUser(ctx context.Context, externalID string) (User, error) {
-	u, err := createUser(ctx, k.pool, externalID)
-	if err != nil {
-		return User{}, fmt.Errorf("create user: %w", err)
-	}
-	return u, nil
-}
-
-// querier is a pool or a transaction.
-type querier interface {
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}
-
-func createUser(ctx context.Context, db querier, externalID string) (User, error) {
-	if n := utf8.RuneCountInString(externalID); n < 1 || n > 255 {
-		return User{}, fmt.Errorf("external id has %d characters, 1 to 255 are allowed", n)
-	}
-	id, err := uuid.NewV7()
-	if err != nil {
-		return User{}, err
-	}
-	u := User{ExternalID: externalID}
-	// The update that changes nothing makes the row of another writer visible.
-	err = db.QueryRow(ctx, `INSERT INTO users AS u (id, external_id) VALUES ($1, $2)
-ON CONFLICT (external_id) DO UPDATE SET external_id = u.external_id RETURNING id`, id, externalID).Scan(&u.ID)
-	return u, err
 }
