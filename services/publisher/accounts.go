@@ -76,5 +76,5 @@ func open(a oauthaccount.Account) (publish.Account, error) {
 	if err != nil {
 		return publish.Account{}, errors.Join(errors.New("open account tokens: is POSTBUS_KEYSET the keyset that sealed them?"), err)
 	}
-	return publish.Account{Account: acct, Status: string(a.Status)}, nil
+	return publish.Account{Account: acct, Status: string(a.Status), Version: a.Version}, nil
 }

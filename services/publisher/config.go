@@ -37,6 +37,9 @@ type Config struct {
 	// Recheck is how often a publish that waits for a token, a person or an
 	// operator looks again by itself; 1 min.
 	Recheck time.Duration
+	// Drain is how long what is at the provider may take to settle when its account
+	// is disconnected; 5 min. TimeFactor scales it.
+	Drain time.Duration
 
 	LogWriter     io.Writer               // JSON lines; os.Stdout
 	SpanExporters []sdktrace.SpanExporter // beside those that OTEL_* names
@@ -44,7 +47,7 @@ type Config struct {
 	// Connectors makes connectors beside those that every publisher has; no
 	// setting reaches it. For benchmarks and tests.
 	Connectors func(*connectors.Client) map[string]connectors.Publisher
-	// TimeFactor scales the connectors' times, for tests; 1.
+	// TimeFactor scales the connectors' times, and Drain, for tests; 1.
 	TimeFactor float64
 	// Failpoint is called with the name of each crash window as it is entered. No
 	// setting reaches it: only a program that builds a Config by hand has it.
@@ -102,6 +105,7 @@ func (c *Config) defaults() {
 	c.TimeFactor = cmp.Or(c.TimeFactor, 1)
 	c.Slots = cmp.Or(c.Slots, 1024)
 	c.PublishesPerUser = cmp.Or(c.PublishesPerUser, api.DefaultQuota)
+	c.Drain = time.Duration(float64(cmp.Or(c.Drain, 5*time.Minute)) * c.TimeFactor)
 	if c.Getenv == nil {
 		c.Getenv = os.Getenv
 	}

@@ -3,8 +3,10 @@ package publisher
 import (
 	"context"
 	"errors"
+	"strconv"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/uuid"
 
 	"postbus.dev/events"
 	"postbus.dev/services/internal/bus"
@@ -12,8 +14,8 @@ import (
 	"postbus.dev/services/publisher/internal/publish"
 )
 
-// handler stores what the consumer brings, and returns.
-func handler(r *publish.Runner) func(context.Context, event.Event) error {
+// stores makes a bus handler of one that stores what comes, and returns.
+func stores(r *publish.Runner, handle func(context.Context, *publish.Runner, event.Event) error) func(context.Context, event.Event) error {
 	return func(ctx context.Context, e event.Event) error {
 		err := handle(ctx, r, e)
 		if postgres.IsUnavailable(err) || postgres.IsAmbiguous(err) {
@@ -23,6 +25,7 @@ func handler(r *publish.Runner) func(context.Context, event.Event) error {
 	}
 }
 
+// handle takes requests, and what concerns one publish.
 func handle(ctx context.Context, r *publish.Runner, e event.Event) error {
 	switch e.Type() {
 	case events.TypePublishRequested:
@@ -30,10 +33,14 @@ func handle(ctx context.Context, r *publish.Runner, e event.Event) error {
 		return err
 	case events.TypePublishCancelRequested:
 		return cancel(ctx, r, e)
+	case events.TypePublishProviderNotified:
+		return notified(ctx, r, e)
 	default:
-		return bus.Reject("no handler for this event type", nil)
+		return errNoHandler
 	}
 }
+
+var errNoHandler = bus.Reject("no handler for this event type", nil)
 
 func cancel(ctx context.Context, r *publish.Runner, e event.Event) error {
 	var c events.PublishCancelRequested
@@ -49,4 +56,56 @@ func cancel(ctx context.Context, r *publish.Runner, e event.Event) error {
 		return nil // the publish says itself what became of it
 	}
 	return err
+}
+
+func notified(ctx context.Context, r *publish.Runner, e event.Event) error {
+	var n events.PublishProviderNotified
+	if err := events.DecodeData(e, &n); err != nil {
+		return bus.Reject("invalid data", err)
+	}
+	account, err := uuid.Parse(n.AccountID)
+	if err != nil {
+		return bus.Reject("names no account", err)
+	}
+	return r.Notified(ctx, account, n.Handle)
+}
+
+// handleAccount takes what is told of accounts.
+func handleAccount(ctx context.Context, r *publish.Runner, e event.Event) error {
+	var disconnecting events.AccountDisconnecting
+	var connected events.AccountConnected
+	var recovered events.AccountRecovered
+	var refreshed events.TokenRefreshed
+	switch e.Type() {
+	case events.TypeAccountDisconnecting:
+		return about(ctx, e, &disconnecting, &disconnecting.AccountRef, func(ctx context.Context, account uuid.UUID, version int64) error {
+			return r.Disconnecting(ctx, account, version, e)
+		})
+	case events.TypeAccountConnected:
+		return about(ctx, e, &connected, &connected.AccountRef, r.Connected)
+	case events.TypeAccountRecovered:
+		return about(ctx, e, &recovered, &recovered.AccountRef, r.Changed)
+	case events.TypeTokenRefreshed:
+		return about(ctx, e, &refreshed, &refreshed.AccountRef, r.Changed)
+	default:
+		return errNoHandler
+	}
+}
+
+// about decodes e into data, of which ref is part, and calls store with the
+// account and the version of it that e is of.
+func about(ctx context.Context, e event.Event, data events.Data, ref *events.AccountRef, store func(ctx context.Context, account uuid.UUID, version int64) error) error {
+	if err := events.DecodeData(e, data); err != nil {
+		return bus.Reject("invalid data", err)
+	}
+	account, err := uuid.Parse(ref.AccountID)
+	if err != nil {
+		return bus.Reject("names no account", err)
+	}
+	sequence, _ := e.Extensions()[events.ExtSequence].(string)
+	version, err := strconv.ParseInt(sequence, 10, 64)
+	if err != nil || version <= 0 {
+		return bus.Reject("has no sequence that tells what it comes after", err)
+	}
+	return store(ctx, account, version)
 }

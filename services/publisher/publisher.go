@@ -31,6 +31,9 @@ const service = "publisher"
 // that it is written with, so that the number bounds the size of groups.
 const handlers = 1024
 
+// accountHandlers is the same for what is told of accounts; nothing groups it.
+const accountHandlers = 8
+
 // Run is the publisher until ctx ends. It starts with the database and the bus
 // away and waits for them. What it made it closes in reverse order.
 func Run(ctx context.Context, cfg Config) (err error) {
@@ -54,8 +57,10 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	g.Add("relay", p.Relay.Run)
 	g.Add("sweep", sweepBudgets(limit.NewBudgets(p.Pool), p.Logger))
 	g.Add("runner", p.runner.Run)
-	g.Add("consumer", func(ctx context.Context) error {
-		return p.Bus.Run(ctx, bus.Handler{Consumer: events.ConsumerPublisher, Concurrency: handlers, Handle: handler(p.runner)})
+	g.Add("consumers", func(ctx context.Context) error {
+		return p.Bus.Run(ctx,
+			bus.Handler{Consumer: events.ConsumerPublisher, Concurrency: handlers, Handle: stores(p.runner, handle)},
+			bus.Handler{Consumer: events.ConsumerPublisherAccounts, Concurrency: accountHandlers, Handle: stores(p.runner, handleAccount)})
 	})
 	g.Add("http", p.server.Run)
 	return g.Run(ctx)
@@ -106,7 +111,7 @@ func (p *program) buildCycle(context.Context) (err error) {
 	p.OnClose(p.store.Close)
 	p.runner, err = publish.New(publish.Config{
 		Store: p.store, Accounts: p.accounts, Directory: p.accounts, Gates: limit.NewGates(p.Pool), Connectors: p.conns,
-		Slots: p.cfg.Slots, Poll: p.cfg.Poll, Grace: p.cfg.Grace, Recheck: p.cfg.Recheck, Failpoint: p.cfg.Failpoint,
+		Slots: p.cfg.Slots, Poll: p.cfg.Poll, Grace: p.cfg.Grace, Recheck: p.cfg.Recheck, Drain: p.cfg.Drain, Failpoint: p.cfg.Failpoint,
 		Logger: p.Logger, Tracer: p.Tracer, Meter: p.Meter,
 		PokeOwner: func(owner uuid.UUID) { _ = p.Bus.Poke(pokeSubject(owner), nil) }, // a poll finds what a lost poke misses
 	})

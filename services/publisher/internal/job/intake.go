@@ -26,6 +26,8 @@ type New struct {
 	// first, and the row ends as canceled.
 	Events   []event.Event
 	Canceled []event.Event
+	// AccountVersion is that in which the account was read.
+	AccountVersion int64
 
 	rows, canceledRows eventRows
 }
@@ -35,7 +37,10 @@ type Taken struct {
 	Stored   bool // the row is new, or met its tombstone
 	Canceled bool // it met its tombstone: State is Canceled now
 	Same     bool // a repeat with the same data; false with Stored false: other data
-	Publish  Publish
+	// Stale: nothing is stored, because the account has begun to be disconnected
+	// since it was read. Read it again.
+	Stale   bool
+	Publish Publish
 	// Fence is not 0 when this process holds the account's lane.
 	Fence int64
 	Until time.Time // when it ends, as Lane.Until; zero with Fence 0
@@ -80,12 +85,16 @@ ON CONFLICT (account_id) DO UPDATE SET
     ELSE least(l.next_at, excluded.next_at) END
 RETURNING account_id, owner, fence, coalesce(extract(epoch FROM until - clock_timestamp()) * 1000000, 0)::bigint, EXISTS (SELECT 1 FROM publishes p WHERE p.account_id = l.account_id AND p.next_at IS NOT NULL)`
 
+// sqlInsert runs under the locks of sqlTakeLanes: a lane that drains would not
+// see what comes later, and what was read of its account before is stale.
 const sqlInsert = `
 WITH u AS (
   SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::bytea[], $9::bytea[], $10::bytea[],
-    $11::text[], $12::timestamptz[], $13::timestamptz[], $14::timestamptz[], $15::boolean[], $16::bytea[], $17::text[], $18::text[])
+    $11::text[], $12::timestamptz[], $13::timestamptz[], $14::timestamptz[], $15::boolean[], $16::bytea[], $17::text[], $18::text[], $26::bigint[])
   AS u(id, event_source, event_id, account_id, user_id, provider, media_type, request, request_sha256, content_sha256,
-    state, due_at, next_at, expires_at, scheduled, error, traceparent, tracestate)
+    state, due_at, next_at, expires_at, scheduled, error, traceparent, tracestate, account_version)
+  WHERE NOT (u.state = 'accepted' AND EXISTS (
+    SELECT 1 FROM account_lanes l WHERE l.account_id = u.account_id AND l.draining_at IS NOT NULL AND l.link_version >= u.account_version))
 ), stored AS (
   INSERT INTO publishes AS p (id, event_source, event_id, account_id, user_id, provider, media_type, request, request_sha256, content_sha256,
     state, due_at, next_at, expires_at, scheduled, error, traceparent, tracestate, ended_at, step_at)
@@ -109,7 +118,7 @@ WITH u AS (
 )
 SELECT * FROM stored`
 
-const sqlKnown = `SELECT id, request_sha256 FROM publishes WHERE id = ANY($1::uuid[])`
+const sqlKnown = `SELECT id, request_sha256 FROM publishes WHERE id = ANY($1::uuid[]) AND state <> 'tombstone'`
 
 func (s *Store) flushIntake(ctx context.Context, all []*New) ([]Taken, error) {
 	first := make(map[uuid.UUID]int, len(all)) // a repeat within the group waits for nothing: one row is stored for both
@@ -132,7 +141,7 @@ func (s *Store) flushIntake(ctx context.Context, all []*New) ([]Taken, error) {
 	out := make([]Taken, len(all))
 	for i, n := range all {
 		if f := first[n.Publish.ID]; f != i {
-			out[i] = Taken{Same: bytes.Equal(n.Publish.RequestSum, r.known[n.Publish.ID])} // that of the row: the first may be a repeat too
+			out[i] = r.repeated(n) // held against the row: the first may be a repeat too
 			continue
 		}
 		out[i] = r.taken(n, s.cfg.Owner)
@@ -168,7 +177,7 @@ type intakeResult struct {
 func (r intakeResult) taken(n *New, me uuid.UUID) Taken {
 	row, ok := r.stored[n.Publish.ID]
 	if !ok {
-		return Taken{Same: bytes.Equal(r.known[n.Publish.ID], n.Publish.RequestSum)}
+		return r.repeated(n)
 	}
 	p := n.Publish
 	p.State, p.Version, p.NextAt, p.EndedAt = row.state, row.version, row.next.Time, row.ended.Time
@@ -180,6 +189,12 @@ func (r intakeResult) taken(n *New, me uuid.UUID) Taken {
 		t.Owner = l.owner
 	}
 	return t
+}
+
+// repeated is the answer to what was not stored now.
+func (r intakeResult) repeated(n *New) Taken {
+	sum, ok := r.known[n.Publish.ID]
+	return Taken{Stale: !ok, Same: ok && bytes.Equal(sum, n.Publish.RequestSum)}
 }
 
 func (s *Store) insert(ctx context.Context, ns []*New) (intakeResult, error) {
@@ -246,6 +261,7 @@ type newColumns struct {
 	laneNext                                              []pgtype.Timestamptz
 	eventOf                                               [][16]byte
 	eventState                                            []string
+	accountVersion                                        []int64
 }
 
 func (c *newColumns) add(n *New) {
@@ -258,6 +274,7 @@ func (c *newColumns) add(n *New) {
 	c.due, c.next, c.expires = append(c.due, stamp(p.DueAt)), append(c.next, stamp(p.NextAt)), append(c.expires, stamp(p.ExpiresAt))
 	c.scheduled, c.failure = append(c.scheduled, p.Scheduled), append(c.failure, p.Error)
 	c.parent, c.tstate = append(c.parent, pgtype.Text{String: p.TraceParent, Valid: true}), append(c.tstate, pgtype.Text{String: p.TraceState, Valid: true})
+	c.accountVersion = append(c.accountVersion, n.AccountVersion)
 	if p.State == Accepted {
 		c.laneOf, c.laneAccount = append(c.laneOf, p.ID), append(c.laneAccount, p.AccountID)
 		c.want, c.laneNext = append(c.want, n.Want), append(c.laneNext, stamp(p.NextAt))
@@ -281,7 +298,7 @@ func (s *Store) insertArgs(ns []*New) (args, laneArgs []any, ids [][16]byte) {
 	args = []any{
 		c.id, c.source, c.event, c.accountOrNull, c.userOrNull, c.provider, c.media, c.request, c.requestSum, c.contentSum,
 		c.state, c.due, c.next, c.expires, c.scheduled, c.failure, c.parent, c.tstate,
-		s.cfg.Service, c.eventOf, c.eventState, rows.ids, rows.streams, rows.subjects, rows.bodies,
+		s.cfg.Service, c.eventOf, c.eventState, rows.ids, rows.streams, rows.subjects, rows.bodies, c.accountVersion,
 	}
 	laneArgs = []any{c.laneOf, c.laneAccount, c.want, [16]byte(s.cfg.Owner), s.cfg.Lease.Microseconds(), c.laneNext}
 	return args, laneArgs, c.id

@@ -21,6 +21,8 @@ type Lane struct {
 	// may be more.
 	Work []Publish
 	Full bool
+	// AccountVersion is the newest version of the account that an event told of.
+	AccountVersion int64
 	// Now is the database clock when Work was read, At this process's clock after
 	// it: a time t of a row is At + (t - Now) here, never too early.
 	Now, At time.Time
@@ -117,7 +119,8 @@ func (s *Store) flushLoads(ctx context.Context, held []Lane) ([]Lane, error) {
 const sqlHint = `
 UPDATE account_lanes l SET armed = (SELECT p.id FROM publishes p WHERE p.id = l.armed AND p.state IN ('armed', 'unknown')), next_at = least(l.until, (
   SELECT min(p.next_at) FROM publishes p WHERE p.account_id = l.account_id AND p.next_at > clock_timestamp() + $3 * interval '1 microsecond'))
-FROM unnest($2::uuid[]) AS a(id) WHERE l.account_id = a.id AND l.owner = $1`
+FROM unnest($2::uuid[]) AS a(id) WHERE l.account_id = a.id AND l.owner = $1
+RETURNING l.account_id, l.account_version`
 
 // sqlLoad reads what is due soon and, whatever its time, what may be at the
 // provider: while that is open nothing else of the account is armed.
@@ -137,7 +140,17 @@ func (s *Store) load(ctx context.Context, lanes map[uuid.UUID]*Lane) ([]Lane, er
 	}
 	b := &pgx.Batch{}
 	b.Queue(lockLanes, accounts)
-	b.Queue(sqlHint, [16]byte(s.cfg.Owner), accounts, s.cfg.Ahead.Microseconds())
+	b.Queue(sqlHint, [16]byte(s.cfg.Owner), accounts, s.cfg.Ahead.Microseconds()).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			var account uuid.UUID
+			var version int64
+			if err := rows.Scan((*[16]byte)(&account), &version); err != nil {
+				return err
+			}
+			lanes[account].AccountVersion = version
+		}
+		return rows.Err()
+	})
 	b.Queue(sqlLoad, accounts, s.cfg.Ahead.Microseconds(), LoadLimit).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			var now time.Time

@@ -26,7 +26,7 @@ var ungated = limit.Ungated("u.gate_provider", "u.gate_client", "u.account_id::t
 // sqlMove moves every row of the group that may move. "may" reads under the
 // locks of the two statements before it. An arm moves only with its lane: the
 // lane row is updated in the same statement, and a publish whose lane did not
-// move does not either. An answer that frees a lane which its process does not
+// move, because it is busy or drains, does not either. An answer that frees a lane which its process does not
 // hold tells whoever does, or takes it next: others may wait for their turn.
 //
 // The sessions' planner settings leave nested loops as the only join, and a
@@ -62,7 +62,7 @@ WITH u AS (
       ELSE l.next_at END
   FROM may
   WHERE l.account_id = may.account_id AND (may.arm OR may.hold OR may.free OR may.release > 0)
-    AND (NOT may.arm OR l.armed IS NULL) AND (NOT may.hold OR l.armed IS NULL OR l.armed = may.id)
+    AND (NOT may.arm OR (l.armed IS NULL AND l.draining_at IS NULL)) AND (NOT may.hold OR l.armed IS NULL OR l.armed = may.id)
   RETURNING may.id
 ), moved AS (
   UPDATE publishes p SET

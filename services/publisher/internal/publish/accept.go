@@ -53,19 +53,25 @@ type Request struct {
 // starts on it. It returns when the row is committed. An invalid request is
 // stored too, as failed, so that its repeat changes nothing.
 func (r *Runner) Accept(ctx context.Context, req Request) (job.Taken, error) {
-	n, acct, err := r.assess(ctx, req)
-	if err != nil {
-		return job.Taken{}, err
+	for range 3 {
+		n, acct, err := r.assess(ctx, req)
+		if err != nil {
+			return job.Taken{}, err
+		}
+		r.cfg.Failpoint("publish.before_insert")
+		// Once begun, it is waited for: a row that was stored must reach its lane.
+		taken, err := r.store.Store(context.WithoutCancel(ctx), n)
+		if err != nil {
+			return job.Taken{}, fmt.Errorf("store request: %w", err)
+		}
+		if taken.Stale {
+			continue // read again, the account says itself that it is disconnecting
+		}
+		r.cfg.Failpoint("publish.inserted")
+		r.stored(ctx, n, taken, acct)
+		return taken, nil
 	}
-	r.cfg.Failpoint("publish.before_insert")
-	// Once begun, it is waited for: a row that was stored must reach its lane.
-	taken, err := r.store.Store(context.WithoutCancel(ctx), n)
-	if err != nil {
-		return job.Taken{}, fmt.Errorf("store request: %w", err)
-	}
-	r.cfg.Failpoint("publish.inserted")
-	r.stored(ctx, n, taken, acct)
-	return taken, nil
+	return job.Taken{}, errors.New("store request: its account drains, and does not say that it is disconnecting")
 }
 
 // stored hands a new publish to its lane, or tells who holds that.
@@ -118,6 +124,7 @@ func (r *Runner) assess(ctx context.Context, req Request) (*job.New, Account, er
 	if len(violations) > 0 {
 		problem = &connectors.Error{Kind: connectors.KindReject, Code: connectors.CodeValidation, Message: summary(violations), Violations: violations}
 	}
+	n.AccountVersion = acct.Version
 	return n, acct, r.complement(ctx, n, req, problem)
 }
 
@@ -138,9 +145,9 @@ func (r *Runner) target(ctx context.Context, d events.PublishRequested, req Requ
 	case len(found.Many) > 0:
 		return Account{}, reject("CONFLICT", "the user has several accounts at this provider; name one as accountId: "+strings.Join(found.Many, ", ")), nil
 	case found.NotFound || (req.Allowed != nil && !req.Allowed(found.Account)):
-		return Account{}, reject("ACCOUNT_NOT_CONNECTED", "no such account is connected"), nil
+		return Account{}, notConnected("no such account is connected"), nil
 	case found.Account.Status == "disconnecting" || found.Account.Status == "disconnected":
-		return found.Account, reject("ACCOUNT_NOT_CONNECTED", "the account is "+found.Account.Status), nil
+		return found.Account, notConnected("the account is " + found.Account.Status), nil
 	case d.Provider != "" && d.Provider != found.Account.Provider:
 		return found.Account, reject(connectors.CodeValidation, "the account belongs to "+found.Account.Provider), nil
 	}
@@ -149,6 +156,10 @@ func (r *Runner) target(ctx context.Context, d events.PublishRequested, req Requ
 
 func reject(code, message string) *connectors.Error {
 	return &connectors.Error{Kind: connectors.KindReject, Code: code, Message: message}
+}
+
+func notConnected(message string) *connectors.Error {
+	return reject("ACCOUNT_NOT_CONNECTED", message)
 }
 
 // maxLife is how long after its due time a publish may wait.

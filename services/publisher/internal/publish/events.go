@@ -96,9 +96,9 @@ func retryable(code string) bool {
 	return false
 }
 
-func (t *turn) unconfirmedData(evidence, other string) events.Data {
+func unconfirmedData(p job.Publish, evidence, other string) events.Data {
 	return events.PublishUnconfirmed{
-		PublishRef: refOf(t.p), Attempt: t.p.Attempt, ArmedAt: t.p.ArmedAt, QuietAt: t.p.QuietAt, Evidence: evidence, OtherPublishID: other,
+		PublishRef: refOf(p), Attempt: p.Attempt, ArmedAt: p.ArmedAt, QuietAt: p.QuietAt, Evidence: evidence, OtherPublishID: other,
 	}
 }
 

@@ -97,24 +97,38 @@ func (t *turn) unclear(ctx context.Context, found connectors.Found) {
 	if first {
 		tr.Publish.Looks = 0
 		tr.Lane = job.Free
-		tr.Publish.Error = t.problem(&connectors.Error{Code: "OUTCOME_UNKNOWN", Message: found.Evidence, Call: found.Call})
+		tr.Publish.Error = problem(unknown(found))
 		tr.Steps = []job.Step{t.step("find", "unclear", found.Call, &connectors.Error{Message: found.Evidence})}
 		if t.p.UnconfirmedAt.IsZero() {
-			tr.Events = t.event(ctx, tr.Publish, t.unconfirmedData(found.Evidence, ""))
+			tr.Events = t.event(ctx, tr.Publish, unconfirmedData(t.p, found.Evidence, ""))
 		}
 	}
 	t.watch(tr)
 	t.write(ctx, tr)
 }
 
-// watch sets when an unconfirmed publish is looked at next; after the last time
-// it rests until a person or a late answer settles it.
+// unknown is the problem of a publish whose outcome nobody can tell.
+func unknown(found connectors.Found) *connectors.Error {
+	return &connectors.Error{Code: "OUTCOME_UNKNOWN", Message: found.Evidence, Call: found.Call}
+}
+
+// watch sets when an unconfirmed publish is looked at next: at the connector's
+// times after it was reported, however often somebody looks in between. After the
+// last one it rests until a person or a late answer settles it.
 func (t *turn) watch(tr *job.Transition) {
-	if i := tr.Publish.Looks; i < len(t.timing.Watch) {
-		tr.NextIn, tr.HasNext = t.timing.Watch[i], true
-		return
+	var since time.Duration
+	if !t.p.UnconfirmedAt.IsZero() {
+		since = time.Since(t.local(t.p.UnconfirmedAt))
+	}
+	var at time.Duration
+	for _, d := range t.timing.Watch {
+		if at += d; at > since {
+			tr.NextIn, tr.HasNext = at-since, true
+			return
+		}
 	}
 	tr.Publish.NextAt = time.Time{}
+	tr.Steps = append(tr.Steps, job.Step{Attempt: t.p.Attempt, Step: "watch", Outcome: "ended", Message: "no look has told what became of the post"})
 }
 
 // refused handles a row that the database does not take. The one expected case:
@@ -136,9 +150,9 @@ func (t *turn) refused(ctx context.Context, build func(job.Publish) *job.Transit
 	t.settle(ctx, func(p job.Publish) *job.Transition {
 		tr := &job.Transition{Publish: p, Lane: job.Free, Steps: want.Steps}
 		tr.Publish.State, tr.Publish.RemoteID, tr.Publish.NextAt = job.Unconfirmed, "", time.Time{}
-		tr.Publish.Error = t.problem(&connectors.Error{Code: "OUTCOME_UNKNOWN", Message: evidence})
+		tr.Publish.Error = problem(unknown(connectors.Found{Evidence: evidence}))
 		if p.UnconfirmedAt.IsZero() {
-			tr.Events = t.event(ctx, tr.Publish, t.unconfirmedData(evidence, owner.String()))
+			tr.Events = t.event(ctx, tr.Publish, unconfirmedData(p, evidence, owner.String()))
 		}
 		return tr
 	})

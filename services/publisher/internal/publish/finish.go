@@ -62,7 +62,7 @@ func (t *turn) fail(ctx context.Context, e *connectors.Error, step string) {
 	build := func(p job.Publish) *job.Transition {
 		tr := &job.Transition{Publish: p, Lane: job.Free}
 		tr.Publish.State, tr.Publish.DelayReason = job.Failed, ""
-		tr.Publish.Error = t.problem(e)
+		tr.Publish.Error = problem(e)
 		if step != "" {
 			tr.Steps = []job.Step{t.step(step, e.Kind.String(), e.Call, e)}
 		}
@@ -216,7 +216,7 @@ func (t *turn) delay(ctx context.Context, tr *job.Transition, reason string, wai
 	tr.Events = append(tr.Events, t.event(ctx, tr.Publish, t.delayedData(reason, time.Now().Add(wait), detail))...)
 }
 
-func (t *turn) problem(e *connectors.Error) []byte {
+func problem(e *connectors.Error) []byte {
 	body, err := events.EncodeJSON(Problem{
 		Code: firstOf(e.Code, connectors.CodeInternal), Message: e.Message, ProviderCode: e.ProviderCode, RequestID: e.Call.RequestID, Violations: e.Violations,
 	})
@@ -232,7 +232,11 @@ func (t *turn) noteError(e *connectors.Error) {
 }
 
 func (t *turn) count(ctx context.Context, state string) {
-	t.r.metrics.ended.Add(ctx, 1, metric.WithAttributes(attribute.String("provider", t.p.Provider), attribute.String("state", state)))
+	t.r.ended(ctx, t.p.Provider, job.State(state))
+}
+
+func (r *Runner) ended(ctx context.Context, provider string, state job.State) {
+	r.metrics.ended.Add(ctx, 1, metric.WithAttributes(attribute.String("provider", provider), attribute.String("state", string(state))))
 }
 
 func firstOf(a, b string) string {

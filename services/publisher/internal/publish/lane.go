@@ -33,6 +33,7 @@ type lane struct {
 
 	acct      Account
 	acctAt    time.Time // when acct was read; zero: never
+	newest    int64     // the version of the account that an event told of: acct is stale before it
 	refreshes int64     // the token version of which a refresh was asked last
 }
 
@@ -80,6 +81,7 @@ func (l *lane) loaded(from job.Lane) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.begun, l.loading, l.reload = true, false, l.reload || from.Full
+	l.newest = max(l.newest, from.AccountVersion)
 	if l.gone {
 		return
 	}
@@ -350,12 +352,13 @@ func (l *lane) last(it *item) bool {
 	return true
 }
 
-// current returns the account, read again when it is older than maxAge.
+// current returns the account, read again when it is older than maxAge, or than
+// what an event told of it.
 func (l *lane) current(ctx context.Context, maxAge time.Duration) (Account, error) {
 	l.mu.Lock()
-	acct, at := l.acct, l.acctAt
+	acct, at, newest := l.acct, l.acctAt, l.newest
 	l.mu.Unlock()
-	if !at.IsZero() && time.Since(at) <= maxAge {
+	if !at.IsZero() && time.Since(at) <= maxAge && acct.Version >= newest {
 		return acct, nil
 	}
 	acct, err := l.r.cfg.Accounts.Load(ctx, l.account)

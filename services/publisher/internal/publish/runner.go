@@ -31,7 +31,8 @@ import (
 // Account is a connected account as a step needs it.
 type Account struct {
 	connectors.Account
-	Status string // active, reauth_required, disconnecting, disconnected
+	Status  string // active, reauth_required, disconnecting, disconnected
+	Version int64  // raised with each change
 }
 
 // ErrNoAccount says that the account does not exist any more.
@@ -66,6 +67,9 @@ type Config struct {
 	// Recheck is how often a publish that waits for a token, a person or an
 	// operator looks again by itself.
 	Recheck time.Duration // 1 min
+	// Drain is how long what is at the provider may take to settle when its account
+	// is disconnected, before it is unconfirmed.
+	Drain time.Duration // 5 min
 
 	Logger *slog.Logger
 	Tracer trace.TracerProvider
@@ -89,6 +93,7 @@ func (c *Config) defaults() error {
 	c.Hold = cmp.Or(c.Hold, 3*time.Second)
 	c.Grace = cmp.Or(c.Grace, time.Minute)
 	c.Recheck = cmp.Or(c.Recheck, time.Minute)
+	c.Drain = cmp.Or(c.Drain, 5*time.Minute)
 	if c.PokeOwner == nil {
 		c.PokeOwner = func(uuid.UUID) {}
 	}
@@ -107,6 +112,7 @@ type Runner struct {
 	metrics *metrics
 	slots   *semaphore.Weighted
 	wake    chan struct{} // holds one: look for work now
+	leaving chan struct{} // holds one: look for draining accounts now
 	held    atomic.Int64  // publishes in memory
 	gates   atomic.Pointer[[]limit.Gate]
 
@@ -133,9 +139,9 @@ func New(cfg Config) (*Runner, error) {
 		cfg: cfg, store: cfg.Store, log: cfg.Logger, metrics: m,
 		tracer: cfg.Tracer.Tracer("postbus.dev/services/publisher"),
 		slots:  semaphore.NewWeighted(int64(cfg.Slots)),
-		wake:   make(chan struct{}, 1),
-		lanes:  map[uuid.UUID]*lane{},
-		over:   make(chan struct{}),
+		wake:   make(chan struct{}, 1), leaving: make(chan struct{}, 1),
+		lanes: map[uuid.UUID]*lane{},
+		over:  make(chan struct{}),
 	}
 	r.gates.Store(&[]limit.Gate{})
 	return r, m.observe(r)
@@ -151,6 +157,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	defer letGo()
 	loops.Go(func() { r.renew(held) }) // running steps need their lanes while they end
 	loops.Go(func() { r.forget(ctx) })
+	loops.Go(func() { r.drains(ctx) })
 	<-ctx.Done()
 	r.drain()
 	letGo()

@@ -195,7 +195,7 @@ func (t *turn) ready(ctx context.Context) bool {
 // withoutAccount ends what was not armed; what was goes on as long as it can.
 func (t *turn) withoutAccount(ctx context.Context, why string) bool {
 	if t.p.State.Open() {
-		t.fail(ctx, &connectors.Error{Kind: connectors.KindReject, Code: "ACCOUNT_NOT_CONNECTED", Message: why}, "")
+		t.fail(ctx, notConnected(why), "")
 		return false
 	}
 	if t.acct.AccessToken.Empty() {
