@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -68,7 +69,9 @@ type Grant struct {
 	Scope             string // what was granted, as the provider writes it
 	// Missing are the scopes that publishing needs and the person did not grant.
 	// Such a grant is refused (MISSING_SCOPE) and nothing of it is kept: only its
-	// Scope and what Revoke needs to end it have to be filled in.
+	// Scope, what is known of its AccountKeys and what Revoke needs to end it have
+	// to be filled in. Without a key it is not revoked: at many providers that would
+	// end the grant of an account that is connected already, too.
 	Missing          []string
 	ExpiresIn        time.Duration // of the access token, from now; 0: it does not expire
 	RefreshExpiresIn time.Duration // of the refresh token, from now; 0: it does not expire, or there is none
@@ -84,6 +87,16 @@ type Grant struct {
 // CallbackID is the member of Grant.Metadata, a string, that Callback.AccountKeys
 // may name an account by.
 const CallbackID = "callback_id"
+
+// AccountKeys are the names that Callback.AccountKeys may have for an account.
+func AccountKeys(providerAccountID string, metadata json.RawMessage) []string {
+	var known map[string]json.RawMessage
+	var callback string
+	if json.Unmarshal(metadata, &known) == nil {
+		_ = json.Unmarshal(known[CallbackID], &callback) // a name is a string
+	}
+	return slices.DeleteFunc([]string{providerAccountID, callback}, func(key string) bool { return key == "" })
+}
 
 // Importer takes tokens that were granted elsewhere to an app of ours.
 type Importer interface {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,5 +68,24 @@ func TestScaleMultipliesEveryTime(t *testing.T) {
 	}
 	if !reflect.DeepEqual(full, in(time.Second)) {
 		t.Error("the original was changed")
+	}
+}
+
+func TestAnAccountIsNamedByItsIDAndByTheNameThatCallbacksHave(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		id, metadata string
+		want         []string
+	}{
+		{"1784", `{"callback_id":"218471","kind":"business"}`, []string{"1784", "218471"}},
+		{"1784", `{"kind":"business"}`, []string{"1784"}},
+		{"1784", ``, []string{"1784"}},
+		{"1784", `{"callback_id":7}`, []string{"1784"}},
+		{"", `{"callback_id":"218471"}`, []string{"218471"}},
+		{"", `[]`, []string{}},
+	} {
+		if got := AccountKeys(c.id, json.RawMessage(c.metadata)); !slices.Equal(got, c.want) {
+			t.Errorf("%s %s is named %v, want %v", c.id, c.metadata, got, c.want)
+		}
 	}
 }

@@ -133,7 +133,8 @@ func (k *connection) spend(ctx context.Context, x connectors.Exchange) (connecto
 	if len(out.Permissions) > 0 {
 		g.Missing = missing(out.Permissions)
 	}
-	return g, nil
+	g.Metadata, err = json.Marshal(metadata{CallbackID: k.appScoped})
+	return g, err
 }
 
 // permission is what was granted, as a list or as names with commas or spaces

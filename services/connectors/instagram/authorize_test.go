@@ -225,7 +225,8 @@ func TestACallbackWithoutACodeIsRefusedWithoutACall(t *testing.T) {
 	}
 }
 
-// The token that comes with it is for Revoke.
+// The token that comes with it is for Revoke, the name for whoever asks first
+// whether the account is connected.
 func TestAPermissionThatIsMissingEndsTheExchange(t *testing.T) {
 	t.Parallel()
 	for permissions, want := range map[string][]string{
@@ -237,7 +238,8 @@ func TestAPermissionThatIsMissingEndsTheExchange(t *testing.T) {
 		b := setupConnect(t)
 		b.on(codePath, reply{body: `{"access_token":"` + shortToken + `","user_id":1,"permissions":` + permissions + `}`})
 		g, err := b.exchange()
-		if err != nil || !slices.Equal(g.Missing, want) || g.AccessToken.Reveal() != shortToken || g.Scope == "" || len(b.requests()) != 1 {
+		if err != nil || !slices.Equal(g.Missing, want) || g.AccessToken.Reveal() != shortToken || g.Scope == "" || len(b.requests()) != 1 ||
+			!slices.Equal(connectors.AccountKeys("", g.Metadata), []string{"1"}) {
 			t.Errorf("%s: got %+v, %v after %v", permissions, g, err, b.keys())
 		}
 	}
