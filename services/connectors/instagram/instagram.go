@@ -90,6 +90,7 @@ var (
 	_ connectors.Importer       = (*Connector)(nil)
 	_ connectors.Revoker        = (*Connector)(nil)
 	_ connectors.CallbackReader = (*Connector)(nil)
+	_ connectors.QuotaReader    = (*Connector)(nil)
 )
 
 // New checks the configuration and returns the connector. The error names every
