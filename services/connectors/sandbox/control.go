@@ -35,6 +35,9 @@ func (s *Sandbox) routes() http.Handler {
 		"DELETE /_sandbox/faults/{id}":        s.deleteFaults,
 		"GET /_sandbox/accounts":              s.getAccounts,
 		"POST /_sandbox/accounts":             s.postAccounts,
+		"GET /_sandbox/clients":               s.getClients,
+		"POST /_sandbox/clients":              s.postClients,
+		"POST /_sandbox/callbacks":            s.postCallbacks,
 		"GET /_sandbox/tokens":                s.getTokens,
 		"POST /_sandbox/tokens":               s.postToken,
 		"POST /_sandbox/tokens/expire":        s.postExpire,
@@ -72,6 +75,7 @@ func (s *Sandbox) index(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, `Postbus sandbox: stand-ins for the providers.
 
 /<provider>/...                       the provider's API
+/instagram/oauth/authorize            its page for permissions; /instagram/apps removes them
 GET    /_sandbox/posts                what was really posted     ?provider= account= text= after= limit= foreign=1
 POST   /_sandbox/posts/foreign        plant a post of others     {"provider","account","caption","kind","ago"}
 GET    /_sandbox/calls                the calls that came in     ?provider= name= account= after= limit=
@@ -83,7 +87,11 @@ GET    /_sandbox/faults               what is set
 DELETE /_sandbox/faults[/{id}]        clear all, or one; lets go what it holds
 POST   /_sandbox/accounts             make accounts              {"provider","username","count",...}
 GET    /_sandbox/accounts
-POST   /_sandbox/tokens               make a code or token       {"provider","account","kind","life"}
+GET    /_sandbox/clients              the apps that are registered
+POST   /_sandbox/clients              register or change one     {"provider","id","secret","redirectUris",...}
+POST   /_sandbox/callbacks            a person removes the app, or wants their data deleted: the provider calls it
+                                      {"provider","kind":"deauthorize" or "deletion","account","client"}
+POST   /_sandbox/tokens               make a token               {"provider","account","kind","life"}
 POST   /_sandbox/tokens/expire        {"provider","account"}
 POST   /_sandbox/tokens/revoke        {"provider","account","code","subcode"}
 GET    /_sandbox/behavior/{provider}  how it behaves without faults; PATCH changes it
@@ -183,6 +191,32 @@ func (s *Sandbox) postAccounts(r *http.Request) (any, error) {
 	}
 	made, err := s.AddAccounts(spec.Account, spec.Count)
 	return map[string]any{"accounts": made}, err
+}
+
+func (s *Sandbox) getClients(r *http.Request) (any, error) {
+	return map[string]any{"clients": s.Clients(r.URL.Query().Get("provider"))}, nil
+}
+
+func (s *Sandbox) postClients(r *http.Request) (any, error) {
+	var c stage.Client
+	if err := decode(r, &c); err != nil {
+		return nil, err
+	}
+	return c, s.AddClient(c)
+}
+
+func (s *Sandbox) postCallbacks(r *http.Request) (any, error) {
+	var want struct {
+		Provider string `json:"provider"`
+		Kind     string `json:"kind"`
+		Account  string `json:"account"`
+		Client   string `json:"client"`
+	}
+	if err := decode(r, &want); err != nil {
+		return nil, err
+	}
+	made, err := s.Call(want.Provider, want.Kind, want.Account, want.Client)
+	return map[string]any{"called": made}, err
 }
 
 func (s *Sandbox) getTokens(r *http.Request) (any, error) {

@@ -13,6 +13,7 @@ package sandbox
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -45,7 +46,11 @@ type Config struct {
 	Seed    uint64  // of everything drawn at random; default 1
 	// Accounts are made at the start; what they leave open follows from the
 	// username. Default: one named "demo" at each provider.
-	Accounts  []stage.Account
+	Accounts []stage.Account
+	// PublicURL is where browsers and the providers reach the Postbus whose app is
+	// registered at each provider, see LocalClient. Default http://localhost:3000,
+	// which the providers then do not call. AddClient registers others.
+	PublicURL string
 	KeepPosts int          // newest posts kept in the ledger; default 100,000
 	KeepCalls int          // newest calls kept in the log; default 20,000
 	Logger    *slog.Logger // default: none
@@ -76,7 +81,7 @@ func New(cfg Config) (*Sandbox, error) {
 	for _, p := range s.providers {
 		st.Faults.Register(p)
 	}
-	if err := s.addDemo(cfg.Accounts); err != nil {
+	if err := errors.Join(s.addClients(cfg.PublicURL), s.addDemo(cfg.Accounts)); err != nil {
 		return nil, err
 	}
 	s.handler = s.routes()
@@ -162,9 +167,12 @@ func (s *Sandbox) ExpireTokens(f stage.TokenFilter) int {
 	return s.stage.Accounts.Change(f, (*stage.Token).Expire)
 }
 
-// IssueToken makes a credential of the kind (code, short, access) for an account
-// and returns its value. The life is the provider's time; 0 means an hour.
+// IssueToken makes a credential of the kind (short, access) for an account and
+// returns its value. The life is the provider's time; 0 means an hour.
 func (s *Sandbox) IssueToken(f stage.TokenFilter, life time.Duration) (string, error) {
+	if f.Kind == "code" {
+		return "", errors.New("issue token: a code comes from the page for permissions, see Person")
+	}
 	a, ok := s.stage.Accounts.Get(f.Provider, f.Account)
 	if !ok {
 		return "", fmt.Errorf("issue token: no account %q at %q", f.Account, f.Provider)

@@ -69,6 +69,9 @@ func (ig *Instagram) read(w http.ResponseWriter, r *http.Request) (*call, error)
 	if t, ok := ig.st.Accounts.Token(Name, c.token); ok {
 		c.account, _ = ig.st.Accounts.Get(Name, t.Account)
 	}
+	if c.name == CallDecide {
+		c.account, _ = ig.st.Accounts.Find(Name, p["account"])
+	}
 	if c.op == nil || c.name != "node" {
 		return c, nil
 	}
@@ -82,6 +85,12 @@ func (c *call) route(rest []string) {
 	switch key := c.method + " " + shape(rest); key {
 	case "POST oauth/access_token":
 		set(CallCode, tokenByCode)
+		c.open = true
+	case "GET oauth/authorize":
+		set(CallAuthorize, showAuthorize)
+		c.open = true
+	case "POST oauth/authorize":
+		set(CallDecide, decide)
 		c.open = true
 	case "GET access_token":
 		set(CallExchange, exchangeToken)

@@ -9,6 +9,7 @@ package instagram
 import (
 	"encoding/json"
 	"fmt"
+	"html/template"
 	"net/http"
 	"regexp"
 	"strings"
@@ -37,13 +38,20 @@ const (
 	CallRefresh    = "token_refresh"
 	CallDisconnect = "permissions_delete"
 	CallDelete     = "media_delete" // refused: the provider has no such call for this login
+	CallAuthorize  = "authorize"    // the page for permissions
+	CallDecide     = "authorize_decide"
+
+	// Not calls to the stand-in, but its own.
+	CallDeauthorize = "callback_deauthorize"
+	CallDeletion    = "callback_deletion"
 )
 
 // Instagram is the stand-in.
 type Instagram struct {
-	st   *stage.Stage
-	now  atomic.Pointer[Behavior]
-	turn atomic.Int64 // alternates the answer shapes
+	st    *stage.Stage
+	pages *template.Template
+	now   atomic.Pointer[Behavior]
+	turn  atomic.Int64 // alternates the answer shapes
 
 	mu         sync.Mutex
 	containers map[string]*container
@@ -73,11 +81,12 @@ var (
 	_ stage.Provider = (*Instagram)(nil)
 	_ stage.Tunable  = (*Instagram)(nil)
 	_ stage.Planter  = (*Instagram)(nil)
+	_ stage.Caller   = (*Instagram)(nil)
 )
 
 // New makes the stand-in.
 func New(st *stage.Stage, b Behavior) *Instagram {
-	ig := &Instagram{st: st, containers: map[string]*container{}, media: map[string]*media{}, users: map[string]*user{}}
+	ig := &Instagram{st: st, pages: parsePages(), containers: map[string]*container{}, media: map[string]*media{}, users: map[string]*user{}}
 	ig.now.Store(&b)
 	return ig
 }
@@ -86,15 +95,23 @@ func New(st *stage.Stage, b Behavior) *Instagram {
 func (ig *Instagram) Calls() []string {
 	return []string{
 		CallCreate, CallContainer, CallPublish, CallMedia, CallList, CallStories, CallLimit, CallMe,
-		CallCode, CallExchange, CallRefresh, CallDisconnect, CallDelete,
+		CallCode, CallExchange, CallRefresh, CallDisconnect, CallDelete, CallAuthorize, CallDecide,
+		CallDeauthorize, CallDeletion,
 	}
 }
 
 // Name returns "instagram".
 func (ig *Instagram) Name() string { return Name }
 
-// Handler serves the Graph API and the token endpoints.
-func (ig *Instagram) Handler() http.Handler { return http.HandlerFunc(ig.serve) }
+// Handler serves the Graph API, the token endpoints, the page for permissions
+// and the page where a person removes an app.
+func (ig *Instagram) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /apps", ig.showApps)
+	mux.HandleFunc("POST /apps", ig.changeApps)
+	mux.HandleFunc("/", ig.serve)
+	return mux
+}
 
 func (ig *Instagram) serve(w http.ResponseWriter, r *http.Request) {
 	c, err := ig.read(w, r)
@@ -127,6 +144,9 @@ func (ig *Instagram) answer(c *call) stage.Answer {
 	out, e := c.op(ig, c)
 	if e != nil {
 		return ig.fail(c, e)
+	}
+	if page, ok := out.(stage.Answer); ok {
+		return page
 	}
 	return ig.ok(c, out)
 }

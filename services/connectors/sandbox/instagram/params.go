@@ -26,6 +26,14 @@ func known(name string) []string {
 		return pages
 	case CallLimit:
 		return append(reads, "since")
+	case CallAuthorize:
+		return authorizeParams()
+	case CallDecide:
+		names := append(authorizeParams(), "account", "decision")
+		for _, scope := range offered() {
+			names = append(names, allowPrefix+scope)
+		}
+		return names
 	case CallCode:
 		return []string{"client_id", "client_secret", "grant_type", "redirect_uri", "code"}
 	case CallExchange:

@@ -62,7 +62,14 @@ func states() []stage.Switch {
 	lists := []string{CallList, CallStories}
 	media := append([]string{CallMedia}, lists...)
 	delay := map[string]string{"delay": "provider time, such as 30s"}
+	callbacks := []string{CallDeauthorize, CallDeletion}
 	return []stage.Switch{
+		{Name: "callback_forged", Provider: Name, Calls: callbacks, About: "a call to the app is signed with another secret"},
+		{Name: "callback_altered", Provider: Name, Calls: callbacks, About: "a call to the app names another person than was signed"},
+		{Name: "callback_algorithm", Provider: Name, Calls: callbacks, About: "a call to the app says that its algorithm is none"},
+		{Name: "callback_old", Provider: Name, Calls: callbacks, About: "a call to the app was issued long ago",
+			Params: map[string]string{"delay": "how long ago, real time"}},
+		{Name: "callback_twice", Provider: Name, Calls: callbacks, About: "a call to the app is made twice, byte for byte"},
 		{Name: "container_error", Provider: Name, Calls: []string{CallCreate}, About: "the container ends in ERROR",
 			Params: map[string]string{"subcode": "named in status", "message": "status as a whole"}},
 		{Name: "container_expired", Provider: Name, Calls: []string{CallCreate}, About: "the container is EXPIRED, at once or after the delay", Params: delay},

@@ -7,14 +7,13 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"postbus.dev/services/connectors/sandbox/stage"
 )
 
 const (
+	shortLife    = time.Hour // of a code too
 	longLife     = 60 * 24 * time.Hour
 	publishScope = "instagram_business_content_publish"
 	basicScope   = "instagram_business_basic"
@@ -39,14 +38,14 @@ func (ig *Instagram) Account(spec stage.Account) (stage.Account, error) {
 		return stage.Account{}, err
 	}
 	issued := time.Now().Add(-ig.st.Scale(time.Duration(spec.TokenAge)))
-	ig.issue(spec, spec.Token, "access", issued, longLife)
+	ig.issue(stage.Token{Value: spec.Token, Account: spec.ID, Kind: "access", Scopes: spec.Scopes, Issued: issued}, longLife)
 	return spec, nil
 }
 
-func (ig *Instagram) issue(a stage.Account, value, use string, at time.Time, life time.Duration) {
-	ig.st.Accounts.Issue(stage.Token{
-		Value: value, Provider: Name, Account: a.ID, Kind: use, Scopes: a.Scopes, Issued: at, Expires: at.Add(ig.st.Scale(life)),
-	})
+// issue makes a token known that is good for life, from its Issued on.
+func (ig *Instagram) issue(t stage.Token, life time.Duration) {
+	t.Provider, t.Expires = Name, t.Issued.Add(ig.st.Scale(life))
+	ig.st.Accounts.Issue(t)
 }
 
 // checkToken refuses calls without a token that works, and calls that its
@@ -136,77 +135,4 @@ func me(ig *Instagram, c *call) (any, *apiError) {
 		return map[string]any{"data": []any{out}}, nil
 	}
 	return out, nil
-}
-
-// tokenByCode is POST /oauth/access_token of api.instagram.com.
-func tokenByCode(ig *Instagram, c *call) (any, *apiError) {
-	bad := func(message string) *apiError { return &apiError{OAuth: true, Code: 400, Message: message} }
-	for _, name := range []string{"client_id", "client_secret", "redirect_uri", "code"} {
-		if c.params[name] == "" {
-			return nil, bad("Missing required field " + name)
-		}
-	}
-	if c.params["grant_type"] != "authorization_code" {
-		return nil, bad("Invalid grant_type")
-	}
-	t, ok := ig.st.Accounts.Spend(Name, c.params["code"])
-	a, known := ig.st.Accounts.Get(Name, t.Account)
-	if !ok || !known || t.Kind != "code" || t.Expired() {
-		return nil, bad("Matching code was not found or was already used")
-	}
-	value := ig.newToken()
-	ig.issue(a, value, "short", time.Now(), time.Hour)
-	out := map[string]any{"access_token": value, "user_id": a.AppID, "permissions": strings.Join(a.Scopes, ",")}
-	if ig.alternate() {
-		out["permissions"] = a.Scopes
-		if n, err := strconv.ParseUint(a.AppID, 10, 64); err == nil {
-			out["user_id"] = n
-		}
-		return out, nil
-	}
-	return map[string]any{"data": []any{out}}, nil
-}
-
-// exchangeToken is GET /access_token: a short-lived token for a long-lived one.
-func exchangeToken(ig *Instagram, c *call) (any, *apiError) {
-	if c.params["grant_type"] != "ig_exchange_token" || c.params["client_secret"] == "" {
-		return nil, errParam("grant_type must be ig_exchange_token, with client_secret")
-	}
-	t, ok := ig.st.Accounts.Token(Name, c.token)
-	if !ok || t.Kind != "short" || t.Expired() || t.Dead != nil {
-		return nil, documented(190, 0)
-	}
-	return ig.renew(c), nil
-}
-
-// refreshToken is GET /refresh_access_token.
-func refreshToken(ig *Instagram, c *call) (any, *apiError) {
-	if c.params["grant_type"] != "ig_refresh_token" {
-		return nil, errParam("grant_type must be ig_refresh_token")
-	}
-	t, _ := ig.st.Accounts.Token(Name, c.token)
-	if t.Kind != "access" || time.Since(t.Issued) < ig.st.Scale(24*time.Hour) {
-		// What the provider answers here is not documented.
-		return nil, errParam("The access token is less than 24 hours old")
-	}
-	return ig.renew(c), nil
-}
-
-func (ig *Instagram) renew(c *call) map[string]any {
-	value := ig.newToken()
-	ig.issue(c.account, value, "access", time.Now(), longLife)
-	return map[string]any{"access_token": value, "token_type": "bearer", "expires_in": int(longLife.Seconds())}
-}
-
-// newToken makes an access token.
-func (ig *Instagram) newToken() string {
-	return fmt.Sprintf("IGAA%016x%016x", ig.st.Uint64(), ig.st.Uint64())
-}
-
-// disconnect is DELETE /me/permissions.
-func disconnect(ig *Instagram, c *call) (any, *apiError) {
-	ig.st.Accounts.Change(stage.TokenFilter{Provider: Name, Account: c.account.ID}, func(t *stage.Token) {
-		t.Dead = &stage.Dead{Code: 190, Subcode: 458}
-	})
-	return map[string]bool{"success": true}, nil
 }

@@ -90,49 +90,6 @@ func TestMeComesInBothShapesWithTwoDifferentIDs(t *testing.T) {
 	})
 }
 
-func TestACodeBecomesAShortThenALongTokenThatCanBeRefreshedAfterADay(t *testing.T) {
-	inBubble(t, instagram.Hostile(), func(b *bundle) {
-		b.st.Accounts.Issue(stage.Token{
-			Value: "the-code", Provider: instagram.Name, Account: b.acct.ID, Kind: "code", Expires: time.Now().Add(time.Hour),
-		})
-		form := []string{
-			"client_id", "1", "client_secret", "s", "grant_type", "authorization_code", "redirect_uri", "https://example.com/cb", "code", "the-code",
-		}
-		got := b.call("POST", "/oauth/access_token", form...).body
-		if list, ok := got["data"].([]any); ok {
-			got = list[0].(map[string]any)
-		}
-		short := got["access_token"].(string)
-		again := b.call("POST", "/oauth/access_token", form...)
-		if again.status != 400 || again.body["error_type"] != "OAuthException" || again.body["code"] != 400.0 {
-			t.Errorf("the code a second time: %d %v", again.status, again.body)
-		}
-		long := b.call("GET", "/access_token", "grant_type", "ig_exchange_token", "client_secret", "s", "access_token", short).body
-		if long["expires_in"] != 5184000.0 || long["token_type"] != "bearer" {
-			t.Fatalf("%v", long)
-		}
-		refresh := func(token string) reply {
-			return b.call("GET", "/refresh_access_token", "grant_type", "ig_refresh_token", "access_token", token)
-		}
-		first := long["access_token"].(string)
-		if r := refresh(first); r.status != 400 {
-			t.Errorf("refresh on the first day: %v", r.body)
-		}
-		time.Sleep(25 * time.Hour)
-		if r := b.call("POST", "/refresh_access_token", "grant_type", "ig_refresh_token", "access_token", first); r.code() != "100" {
-			t.Errorf("refresh by POST: %v", r.body)
-		}
-		renewed, _ := refresh(first).body["access_token"].(string)
-		time.Sleep(59 * 24 * time.Hour)
-		if r := b.call("GET", "/me", "access_token", renewed); r.code() != "" || renewed == first {
-			t.Errorf("the renewed token: %v", r.body)
-		}
-		if r := refresh(first); r.code()[:3] != "190" {
-			t.Errorf("refresh of a token that has expired: %v", r.body)
-		}
-	})
-}
-
 func TestADisconnectedAppIsNoLongerAuthorized(t *testing.T) {
 	inBubble(t, instagram.Faithful(), func(b *bundle) {
 		if r := b.call("DELETE", "/me/permissions"); r.body["success"] != true {

@@ -45,6 +45,9 @@ type Token struct {
 	Issued   time.Time `json:"issued"`
 	Expires  time.Time `json:"expires"` // zero: never
 	Dead     *Dead     `json:"dead,omitempty"`
+	// Client is whom it was given to; "" for one that was there from the start.
+	Client   string `json:"client,omitempty"`
+	Redirect string `json:"redirect,omitempty"` // of a code
 }
 
 // Expired says whether the token's time is over.
@@ -86,6 +89,16 @@ func (a *Accounts) Get(provider, id string) (Account, bool) {
 	defer a.mu.Unlock()
 	acct, ok := a.byID[provider+"/"+id]
 	return acct, ok
+}
+
+// Find finds an account by its id or username.
+func (a *Accounts) Find(provider, name string) (Account, bool) {
+	for _, acct := range a.List(provider) {
+		if acct.ID == name || acct.Username == name {
+			return acct, true
+		}
+	}
+	return Account{}, false
 }
 
 // List returns the accounts of a provider, or all, in the order of their making.

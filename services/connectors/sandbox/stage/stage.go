@@ -83,6 +83,7 @@ type Config struct {
 // Stage is the common ground of the stand-ins.
 type Stage struct {
 	Accounts *Accounts
+	Clients  *Clients
 	Ledger   *Ledger
 	Calls    *Calls
 	Faults   *Faults
@@ -108,6 +109,7 @@ func New(cfg Config) (*Stage, error) {
 	seed := cmp.Or(cfg.Seed, 1)
 	s := &Stage{
 		Accounts: newAccounts(),
+		Clients:  &Clients{},
 		Ledger:   newLedger(cmp.Or(cfg.KeepPosts, 100_000)),
 		Calls:    newCalls(cmp.Or(cfg.KeepCalls, 20_000)),
 		Faults:   newFaults(seed),

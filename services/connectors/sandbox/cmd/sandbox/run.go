@@ -56,6 +56,8 @@ func read(args []string, env func(string) string, out io.Writer) (config, error)
 	flags.StringVar(&profile, "profile", string(sandbox.Hostile), "hostile or faithful: how the stand-ins behave where no fault is set")
 	flags.Float64Var(&cfg.sandbox.Factor, "factor", 1, "multiplies every duration of the providers: 0.01 makes a minute 0.6 s")
 	flags.Uint64Var(&cfg.sandbox.Seed, "seed", 1, "of everything drawn at random")
+	flags.StringVar(&cfg.sandbox.PublicURL, "public-url", "", "`URL` at which browsers and the providers reach the Postbus whose app is registered; "+
+		"default http://localhost:3000, which the providers do not call")
 	if err := flags.Parse(args); err != nil {
 		return cfg, err
 	}
@@ -90,6 +92,9 @@ func fromEnv(flags *flag.FlagSet, env func(string) string) error {
 // announce says what is served, with an account that can be used.
 func announce(out io.Writer, s *sandbox.Sandbox, srv *sandbox.Server) {
 	_, _ = fmt.Fprintf(out, "sandbox on %s (what it can do: GET %s/)\n", srv.URL, srv.URL)
+	for _, c := range s.Clients("") {
+		_, _ = fmt.Fprintf(out, "  %s client %s, secret %s, for %s\n", c.Provider, c.ID, c.Secret, strings.Join(c.RedirectURIs, " "))
+	}
 	for _, a := range s.Accounts("") {
 		_, _ = fmt.Fprintf(out, "  %s account %q: id %s, token %s\n", a.Provider, a.Username, a.ID, a.Token)
 	}
