@@ -16,6 +16,9 @@
 // that knows another text of it. Every change is expand, migrate, contract,
 // because older and newer services work on one database at the same time.
 //
+// The services' roles belong to the whole cluster. The files grant to them and do
+// not make them: EnsureRoles does, once, by a role that may create roles.
+//
 // The connection must be a session of its own: a pooler that hands sessions
 // around by transaction loses the lock.
 package migrations
@@ -40,8 +43,9 @@ type State struct {
 // version that this binary knows and returns how many files it executed. Any
 // number of processes may do so at once: one works, the others wait and find
 // nothing to do. A database that is newer than the binary is left as it is.
-// Each file is a transaction, unless it says "-- atlas:txmode none". A nil log
-// is silent.
+// Each file is a transaction, unless it says "-- atlas:txmode none". Where a file
+// is missing and a role of the services too, it is a *MissingRolesError: see
+// EnsureRoles. A nil log is silent.
 func Apply(ctx context.Context, dsn string, log *slog.Logger) (applied int, err error) {
 	return applyFrom(ctx, dsn, log, Versions())
 }

@@ -90,6 +90,9 @@ func (m *migrator) apply(ctx context.Context) (applied int, err error) {
 	if state, _, err := m.inspect(ctx); err != nil || len(state.Pending) == 0 {
 		return 0, err // the usual start needs neither lock nor rights to create
 	}
+	if err := rolesExist(ctx, m.db); err != nil {
+		return 0, err // before anything is changed: the files grant to them
+	}
 	unlock, err := m.drv.(schema.Locker).Lock(ctx, lockName, lockWait)
 	if errors.Is(err, schema.ErrLocked) {
 		return 0, fmt.Errorf("lock database for migration: another process has been migrating it for more than %s", lockWait)

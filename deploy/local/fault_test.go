@@ -143,6 +143,9 @@ func TestTheDataOfAnotherVersionIsNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := migrations.EnsureRoles(t.Context(), db.DSN("postgres")); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := migrations.Apply(t.Context(), db.DSN("postgres"), nil); err != nil {
 		t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ func (b *sharedBench) newCluster(ctx context.Context, settings []string) (_ *Pos
 	if p.Server, err = postgres.Start(ctx, p.config(settings)); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(p.dir))
 	}
-	if err := p.makeTemplate(ctx); err != nil {
+	if err := errors.Join(migrations.EnsureRoles(ctx, p.DSN("postgres")), p.makeTemplate(ctx)); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
 	return p, nil

@@ -26,6 +26,7 @@ import (
 
 	"postbus.dev/deploy/testbed/internal/scratch"
 	"postbus.dev/deploy/testbed/nats"
+	"postbus.dev/deploy/testbed/postgres"
 )
 
 // bench is what the tests of one binary share. TestMain has no way to hand
@@ -70,6 +71,10 @@ func Database(t testing.TB) string {
 	}
 	return bench.cluster.Database(t)
 }
+
+// As returns the URL of the same database for another role, such as
+// migrations.RolePublisher, which logs in without a password.
+func As(dsn, role string) string { return postgres.As(dsn, role) }
 
 // Cluster returns a PostgreSQL cluster that this test alone uses, for what
 // concerns a whole cluster: snapshots, crashes, restarts. Settings are

@@ -132,6 +132,19 @@ func (s *Server) DSN(database string) string {
 	return "postgres:///" + url.PathEscape(database) + "?" + q.Encode()
 }
 
+// As returns what DSN returned for another role of the server. Over the socket
+// no role needs a password.
+func As(dsn, role string) string {
+	u, err := url.Parse(dsn)
+	if err != nil {
+		panic("not a DSN of a Server") // and not printed: it is somebody's
+	}
+	q := u.Query()
+	q.Set("user", role)
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
 // Running tells whether the server was started and not stopped since.
 func (s *Server) Running() bool {
 	s.mu.Lock()

@@ -16,15 +16,19 @@ import (
 	"postbus.dev/migrations"
 )
 
-const usage = `usage: migrate [apply | status]
+const usage = `usage: migrate [apply | roles | status]
 
-  apply   execute what the database lacks (the default); safe to run at the
-          same time as services and other migrate commands
+  apply   make the services' roles where they are missing, and execute what the
+          database lacks (the default); safe to run at the same time as services
+          and other migrate commands
+  roles   only make the services' roles where they are missing: once a cluster,
+          where the role that applies migrations may not create roles
   status  print the version of the database and the files that it lacks
 
 The database is the one of POSTBUS_MIGRATE_URL or, where that is not set, of
 DATABASE_URL: a PostgreSQL URL or keyword string of a role that may create
-tables. Exit codes: 0 done, 1 failed, 2 called wrongly.
+tables, and for roles of one that may create roles. Exit codes: 0 done, 1 failed,
+2 called wrongly.
 `
 
 // errUsage is a wrong call.
@@ -53,17 +57,15 @@ func run(ctx context.Context, args []string, env func(string) string, out io.Wri
 		_, err := io.WriteString(out, usage)
 		return err
 	}
-	if len(args) > 1 || verb != "apply" && verb != "status" {
+	command := map[string]func(context.Context, string, io.Writer) error{"apply": apply, "roles": roles, "status": status}[verb]
+	if len(args) > 1 || command == nil {
 		return fmt.Errorf("%w: %s\n%s", errUsage, strings.Join(args, " "), usage)
 	}
 	dsn := cmp.Or(env("POSTBUS_MIGRATE_URL"), env("DATABASE_URL"))
 	if dsn == "" {
 		return fmt.Errorf("%w: neither POSTBUS_MIGRATE_URL nor DATABASE_URL is set\n%s", errUsage, usage)
 	}
-	if verb == "status" {
-		return status(ctx, dsn, out)
-	}
-	return apply(ctx, dsn, out)
+	return command(ctx, dsn, out)
 }
 
 func status(ctx context.Context, dsn string, out io.Writer) error {
@@ -80,7 +82,18 @@ func status(ctx context.Context, dsn string, out io.Writer) error {
 	return err
 }
 
+func roles(ctx context.Context, dsn string, out io.Writer) error {
+	if err := migrations.EnsureRoles(ctx, dsn); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "roles: %s\n", strings.Join(migrations.Roles(), ", "))
+	return err
+}
+
 func apply(ctx context.Context, dsn string, out io.Writer) error {
+	if err := migrations.EnsureRoles(ctx, dsn); err != nil {
+		return err
+	}
 	n, err := migrations.Apply(ctx, dsn, slog.New(slog.NewTextHandler(out, nil)))
 	if err != nil {
 		return err

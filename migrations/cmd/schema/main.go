@@ -12,6 +12,7 @@ import (
 
 	"ariga.io/atlas/sql/migrate"
 
+	"postbus.dev/migrations"
 	"postbus.dev/migrations/internal/drift"
 )
 
@@ -89,6 +90,9 @@ func diff(ctx context.Context, out io.Writer) error {
 	}
 	text, err := os.ReadFile(desired)
 	if err != nil {
+		return err
+	}
+	if err := migrations.EnsureRoles(ctx, dsn); err != nil {
 		return err
 	}
 	report, err := drift.Find(ctx, dsn, dir, string(text))

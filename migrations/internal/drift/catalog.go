@@ -10,7 +10,8 @@ import (
 
 // catalogQuery describes what a schema consists of, an object a row: its kind
 // and name, and everything that makes it what it is. The days of the outbox and
-// the table of applied migrations are not part of the schema.
+// the table of applied migrations are not part of the schema. Rights are sorted:
+// their order only tells in which order they were given.
 const catalogQuery = `
 WITH ours AS (
   SELECT c.*, n.nspname || '.' || c.relname AS name
@@ -23,13 +24,13 @@ SELECT 'relation ' || name,
   format('kind %s, persistence %s, partitioned by %s, options %s, row security %s %s, replica identity %s, access method %s, rights %s',
     relkind, relpersistence, CASE WHEN relkind = 'p' THEN pg_get_partkeydef(oid) END,
     (SELECT array_agg(o ORDER BY o) FROM unnest(reloptions) o), relrowsecurity, relforcerowsecurity, relreplident,
-    (SELECT amname FROM pg_am WHERE pg_am.oid = relam), relacl)
+    (SELECT amname FROM pg_am WHERE pg_am.oid = relam), (SELECT array_agg(a ORDER BY a) FROM unnest(relacl::text[]) a))
 FROM ours WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
 UNION ALL
 SELECT format('column %s.%s', name, attname),
   format('position %s, type %s, not null %s, default %s, generated %s, identity %s, collation %s, storage %s, compression %s, statistics %s, rights %s',
     row_number() OVER (PARTITION BY ours.oid ORDER BY attnum), format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid),
-    attgenerated, attidentity, attcollation::regcollation, attstorage, attcompression, attstattarget, attacl)
+    attgenerated, attidentity, attcollation::regcollation, attstorage, attcompression, attstattarget, (SELECT array_agg(a ORDER BY a) FROM unnest(attacl::text[]) a))
 FROM ours JOIN pg_attribute ON attrelid = ours.oid LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND attnum > 0 AND NOT attisdropped
 UNION ALL
@@ -49,7 +50,7 @@ UNION ALL
 SELECT format('rule %s on %s', rulename, ours.name), pg_get_ruledef(r.oid)
 FROM pg_rewrite r JOIN ours ON ours.oid = ev_class
 UNION ALL
-SELECT 'function ' || p.oid::regprocedure, format('%s, rights %s', pg_get_functiondef(p.oid), proacl)
+SELECT 'function ' || p.oid::regprocedure, format('%s, rights %s', pg_get_functiondef(p.oid), (SELECT array_agg(a ORDER BY a) FROM unnest(proacl::text[]) a))
 FROM pg_proc p WHERE pronamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema') AND prokind IN ('f', 'p')
 UNION ALL
 SELECT 'type ' || t.oid::regtype, format('kind %s, base %s, default %s, values %s', typtype, nullif(typbasetype, 0)::regtype, typdefault,
@@ -59,7 +60,7 @@ UNION ALL
 SELECT 'comment on ' || pg_describe_object(classoid, objoid, objsubid), description
 FROM pg_description WHERE classoid = 'pg_class'::regclass AND objoid IN (SELECT oid FROM ours)
 UNION ALL
-SELECT 'schema ' || nspname, format('rights %s', nspacl)
+SELECT 'schema ' || nspname, format('rights %s', (SELECT array_agg(a ORDER BY a) FROM unnest(nspacl::text[]) a))
 FROM pg_namespace WHERE nspname NOT LIKE 'pg\_%' AND nspname NOT IN ('information_schema', 'atlas_schema_revisions')
 UNION ALL
 SELECT 'extension ' || extname, extversion FROM pg_extension
