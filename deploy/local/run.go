@@ -143,6 +143,9 @@ func (s *system) serveSandbox() (*sandbox.Sandbox, *sandbox.Server, error) {
 // prepare brings the schema up to date, as cmd/migrate does in production, puts
 // the demo accounts in, and tells other processes where everything is.
 func (s *system) prepare(ctx context.Context, stand *sandbox.Sandbox) error {
+	if err := migrations.EnsureRoles(ctx, s.dsn); err != nil {
+		return err
+	}
 	if _, err := migrations.Apply(ctx, s.dsn, nil); err != nil {
 		return fmt.Errorf("the data in %s does not fit this version: move it away to start anew, %s (%w)", s.cfg.dataDir, otherDir, err)
 	}
@@ -190,7 +193,7 @@ func (s *system) serve(ctx context.Context) error {
 // publish is the publisher service.
 func (s *system) publish(ctx context.Context, listening chan<- string) error {
 	return publisher.Run(ctx, publisher.Config{
-		DatabaseURL: s.dsn, NATSURL: s.natsURL, HTTPAddr: s.cfg.httpAddr, KeysetPath: s.keyset(),
+		DatabaseURL: postgres.As(s.dsn, migrations.RolePublisher), NATSURL: s.natsURL, HTTPAddr: s.cfg.httpAddr, KeysetPath: s.keyset(),
 		TimeFactor: factor, Grace: grace, Lease: lease,
 		LogWriter: s.log, SpanExporters: []sdktrace.SpanExporter{s.spans},
 		Getenv: s.getenv, Listening: func(addr string) { listening <- addr },

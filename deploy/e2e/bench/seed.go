@@ -25,6 +25,9 @@ func (s *stand) seed(ctx context.Context) error {
 		return err
 	}
 	dsn := s.db.DSN(seeded) + "&synchronous_commit=off" // the checkpoint before a measurement makes it last
+	if err := migrations.EnsureRoles(ctx, dsn); err != nil {
+		return err
+	}
 	if _, err := migrations.Apply(ctx, dsn, nil); err != nil {
 		return fmt.Errorf("make schema: %w", err)
 	}

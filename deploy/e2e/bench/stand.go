@@ -16,6 +16,7 @@ import (
 
 	"postbus.dev/deploy/testbed/postgres"
 	"postbus.dev/events"
+	"postbus.dev/migrations"
 )
 
 // factor makes Instagram's processing times a thousandth of what they are.
@@ -205,7 +206,7 @@ func (s *stand) forget(ctx context.Context) error {
 // requests.
 func (s *stand) publisher(ctx context.Context) (*process, error) {
 	p, err := start(ctx, role{Part: partPublisher, Sandbox: s.sandbox.url, Factor: factor, Dir: s.cfg.Profile},
-		"DATABASE_URL="+s.dsn, "NATS_URL="+s.nats.url, "POSTBUS_KEYSET="+s.path("keyset.json"), "POSTBUS_HTTP_ADDR=127.0.0.1:0",
+		"DATABASE_URL="+postgres.As(s.dsn, migrations.RolePublisher), "NATS_URL="+s.nats.url, "POSTBUS_KEYSET="+s.path("keyset.json"), "POSTBUS_HTTP_ADDR=127.0.0.1:0",
 		"POSTBUS_LOG_LEVEL=warn",
 		"OTEL_TRACES_SAMPLER=parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG=0.1",
 		"OTEL_TRACES_EXPORTER=otlp", "OTEL_METRICS_EXPORTER=none", "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"postbus.dev/deploy/testbed"
+	"postbus.dev/migrations"
 	"postbus.dev/services/publisher"
 )
 
@@ -132,7 +134,7 @@ func (w *World) Publisher(c ProcessConfig) *Process {
 	p := &Process{w: w, out: newLines(), log: newLines(), done: make(chan struct{})}
 	p.cmd = exec.CommandContext(context.WithoutCancel(w.T.Context()), os.Args[0]) // it is ended by hand, when the test is over
 	p.cmd.Env = append(os.Environ(), append([]string{
-		roleVariable + "=" + string(raw), "DATABASE_URL=" + w.DSN, "NATS_URL=" + w.Bus.URL(), "POSTBUS_KEYSET=" + w.Keyset(),
+		roleVariable + "=" + string(raw), "DATABASE_URL=" + testbed.As(w.DSN, migrations.RolePublisher), "NATS_URL=" + w.Bus.URL(), "POSTBUS_KEYSET=" + w.Keyset(),
 		"POSTBUS_HTTP_ADDR=127.0.0.1:0", "INSTAGRAM_BASE_URL=" + w.BaseURL, "SSL_CERT_FILE=" + w.CAFile,
 	}, c.Env...)...)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.log

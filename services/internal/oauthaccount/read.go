@@ -13,7 +13,8 @@ import (
 	"postbus.dev/services/connectors"
 )
 
-// columns of an Account; a is oauth_accounts, u is users.
+// columns of an Account; a is oauth_accounts, u is users. The publisher's role may
+// not read refresh_token, and therefore nothing with "*" either.
 const columns = `a.id, a.user_id, u.external_id, a.provider, a.provider_account_id, a.username, a.token_type, a.scope,
   a.expires_at, a.metadata, a.status, a.token_version, a.version, a.access_token`
 
@@ -99,7 +100,8 @@ SELECT t.i, ` + columns + `
 FROM unnest($3::text[], $4::text[], $5::bigint[]) AS t (provider, external_id, i)
 JOIN users u ON u.external_id = t.external_id
 CROSS JOIN LATERAL (
-  SELECT * FROM oauth_accounts o
+  SELECT o.id, o.user_id, o.provider, o.provider_account_id, o.username, o.token_type, o.scope, o.expires_at, o.metadata, o.status, o.token_version, o.version, o.access_token
+  FROM oauth_accounts o
   WHERE o.user_id = u.id AND o.provider = t.provider AND o.status IN ('active', 'reauth_required')
   ORDER BY o.created_at, o.id LIMIT $6) a`
 
