@@ -74,13 +74,13 @@ func Ensure(ctx context.Context, s Seed) (Seeded, error) {
 	}
 	out := Seeded{APIKey: key}
 	for _, a := range s.Accounts {
-		id, err := store.Insert(ctx, oauthaccount.New{
+		c, err := store.Connect(ctx, oauthaccount.New{
 			UserID: user.ID, Provider: a.Provider, ProviderAccountID: a.ProviderAccountID, Username: a.Username, AccessToken: a.AccessToken,
 		})
 		if err != nil {
 			return Seeded{}, fmt.Errorf("add account %s of %s: %w", a.ProviderAccountID, a.Provider, err)
 		}
-		out.AccountIDs = append(out.AccountIDs, id.String())
+		out.AccountIDs = append(out.AccountIDs, c.Account.ID.String())
 	}
 	return out, nil
 }

@@ -49,10 +49,26 @@ type Account struct {
 	Metadata          json.RawMessage
 	Status            Status
 	TokenVersion      int64 // raised with each new token
-	Version           int64 // raised with each change; "sequence" of its events
+	Version           int64 // raised with each event; "sequence" of them
+
+	Details // not filled by Get and Resolve
 
 	// A function, so that no way of printing an Account prints the ciphertext.
 	open func() (connectors.Secret, error)
+}
+
+// Details are what people ask about an account and publishing does not. A time
+// is zero where there is none.
+type Details struct {
+	CreatedAt, UpdatedAt time.Time
+	RefreshExpiresAt     time.Time // of the refresh token
+	RefreshAfter         time.Time // when the tokens are refreshed next
+	FailureCount         int       // refreshes that failed in a row
+	FailureClass         string
+	FailedAt             time.Time
+	DisconnectReason     string // of the last time that it was disconnected; one of events.Disconnect...
+	DisconnectingAt      time.Time
+	Erase                bool // while disconnecting: the row goes too, and the content of its publishes
 }
 
 // Open opens the access token and returns the account as a connector takes it.

@@ -1,4 +1,17 @@
 package oauthaccount
 
-// ResolveSQL is the statement of Resolve, for a test that asks for its plan.
-const ResolveSQL = resolveSQL
+// Statements, for tests that ask for their plans.
+const (
+	ResolveSQL = resolveSQL
+	ClaimSQL   = claimSQL
+	LeaversSQL = leaversSQL
+)
+
+// SelectSQL is the statement of Disconnect that finds its accounts.
+func SelectSQL(sel Select) string {
+	where, _, err := sel.where()
+	if err != nil {
+		panic(err)
+	}
+	return lockSQL(where)
+}

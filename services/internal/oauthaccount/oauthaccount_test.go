@@ -29,20 +29,11 @@ func full(user uuid.UUID) oauthaccount.New {
 	}
 }
 
-func insert(b bundle, n oauthaccount.New) uuid.UUID {
-	b.Helper()
-	id, err := b.store.Insert(b.Context(), n)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return id
-}
-
 func TestAnAccountIsReadAsItWasWritten(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	n := full(b.user)
-	id := insert(b, n)
+	id := b.connect(n).Account.ID
 	a := b.get(id)
 	if a.ID != id || a.UserID != b.user || a.UserExternalID != "user-1" || a.Provider != n.Provider || a.ProviderAccountID != n.ProviderAccountID ||
 		a.Username != n.Username || a.TokenType != n.TokenType || a.Scope != n.Scope || !a.ExpiresAt.Equal(n.ExpiresAt) ||
@@ -83,7 +74,7 @@ func TestWhatAProviderDoesNotTellIsNull(t *testing.T) {
 func TestTokensAreSealedInTheDatabaseForTheirColumn(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	insert(b, full(b.user))
+	b.connect(full(b.user))
 	row := query[string](b, `SELECT a::text FROM oauth_accounts a`)
 	for _, plain := range []string{token, fmt.Sprintf("%x", token), "refresh,", fmt.Sprintf("%x", "refresh")} {
 		if strings.Contains(row, plain) {
@@ -145,7 +136,7 @@ func TestAShreddedAccountOpensWithoutToken(t *testing.T) {
 func TestAnAccountPrintsNeitherTokenNorCiphertext(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	a := b.get(insert(b, full(b.user)))
+	a := b.get(b.connect(full(b.user)).Account.ID)
 	sealed := query[[]byte](b, `SELECT access_token FROM oauth_accounts`)
 	opened, err := a.Open()
 	if err != nil {
@@ -176,69 +167,6 @@ func TestOnlyAccountsThatExistAreRead(t *testing.T) {
 	}
 	if m, err := b.store.Get(t.Context(), nil); err != nil || len(m) != 0 {
 		t.Errorf("of none: %v, %v", m, err)
-	}
-}
-
-func TestAnAccountThatIsConnectedAgainGetsTheNewTokens(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	n := full(b.user)
-	id := insert(b, n)
-	b.exec(`UPDATE oauth_accounts SET status = 'reauth_required', failure_count = 3, failure_class = 'invalid_grant', failed_at = now()`)
-	n.AccessToken, n.Username, n.RefreshToken = connectors.NewSecret("newer"), "flora", connectors.Secret{}
-	if again := insert(b, n); again != id {
-		t.Errorf("a second account %s", again)
-	}
-	a := b.get(id)
-	if a.Status != oauthaccount.Active || a.TokenVersion != 2 || a.Version != 2 || a.Username != "flora" {
-		t.Errorf("read %+v", a)
-	}
-	if c, err := a.Open(); err != nil || c.AccessToken.Reveal() != "newer" {
-		t.Errorf("opened %v", err)
-	}
-	if !query[bool](b, `SELECT failure_count = 0 AND failure_class IS NULL AND failed_at IS NULL FROM oauth_accounts`) {
-		t.Error("the old failure is still there")
-	}
-	if !query[bool](b, `SELECT refresh_token IS NOT NULL AND refresh_expires_at IS NOT NULL FROM oauth_accounts`) {
-		t.Error("a missing refresh token took away the one that was there")
-	}
-}
-
-func TestAnAccountOfAnotherUserIsNotTaken(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	id := insert(b, full(b.user))
-	thief := full(b.newUser("user-2"))
-	thief.AccessToken = connectors.NewSecret("stolen")
-	if _, err := b.store.Insert(t.Context(), thief); !errors.Is(err, oauthaccount.ErrTaken) {
-		t.Errorf("got %v", err)
-	}
-	if c, err := b.get(id).Open(); err != nil || c.AccessToken.Reveal() != token || c.UserID != b.user.String() {
-		t.Errorf("the account has changed: %+v %v", c, err)
-	}
-	b.exec(`UPDATE oauth_accounts SET status = 'disconnecting', disconnect_reason = 'requested', disconnecting_at = now(), disconnect_next_at = now()`)
-	if _, err := b.store.Insert(t.Context(), full(b.user)); !errors.Is(err, oauthaccount.ErrTaken) {
-		t.Errorf("connected while it is being disconnected: %v", err)
-	}
-}
-
-func TestAnAccountWithoutTokenOrUserIsNotWritten(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	for name, spoil := range map[string]func(*oauthaccount.New){
-		"no token":               func(n *oauthaccount.New) { n.AccessToken = connectors.Secret{} },
-		"no provider":            func(n *oauthaccount.New) { n.Provider = "" },
-		"no provider account id": func(n *oauthaccount.New) { n.ProviderAccountID = "" },
-		"unknown user":           func(n *oauthaccount.New) { n.UserID = uuid.New() },
-	} {
-		n := full(b.user)
-		spoil(&n)
-		if _, err := b.store.Insert(t.Context(), n); err == nil || strings.Contains(err.Error(), token) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if n := query[int](b, `SELECT count(*) FROM oauth_accounts`); n != 0 {
-		t.Errorf("%d written", n)
 	}
 }
 

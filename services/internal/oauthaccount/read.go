@@ -11,12 +11,40 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"postbus.dev/services/connectors"
+	"postbus.dev/services/internal/secret"
 )
 
 // columns of an Account; a is oauth_accounts, u is users. The publisher's role may
 // not read refresh_token, and therefore nothing with "*" either.
 const columns = `a.id, a.user_id, u.external_id, a.provider, a.provider_account_id, a.username, a.token_type, a.scope,
   a.expires_at, a.metadata, a.status, a.token_version, a.version, a.access_token`
+
+// whole are the columns of an Account with its Details, as scanWhole reads them.
+const whole = `a.created_at, a.updated_at, a.refresh_expires_at, a.refresh_after, a.failure_count, a.failure_class, a.failed_at,
+  a.disconnect_reason, a.disconnecting_at, a.erase, ` + columns
+
+// scanWhole reads whole, after the columns of more.
+func (s *Store) scanWhole(row pgx.CollectableRow, more ...any) (Account, error) {
+	var d Details
+	var refreshExpires, refreshAfter, failed, disconnecting *time.Time
+	var class, reason *string
+	a, err := s.scan(row, append(more, &d.CreatedAt, &d.UpdatedAt, &refreshExpires, &refreshAfter, &d.FailureCount, &class, &failed,
+		&reason, &disconnecting, &d.Erase)...)
+	if err != nil {
+		return Account{}, err
+	}
+	d.RefreshExpiresAt, d.RefreshAfter, d.FailedAt, d.DisconnectingAt = orZero(refreshExpires), orZero(refreshAfter), orZero(failed), orZero(disconnecting)
+	d.FailureClass, d.DisconnectReason = orZero(class), orZero(reason)
+	a.Details = d
+	return a, nil
+}
+
+func orZero[T any](v *T) (none T) {
+	if v == nil {
+		return none
+	}
+	return *v
+}
 
 // scan reads columns, after those of more.
 func (s *Store) scan(row pgx.CollectableRow, more ...any) (Account, error) {
@@ -28,14 +56,19 @@ func (s *Store) scan(row pgx.CollectableRow, more ...any) (Account, error) {
 	if err != nil {
 		return Account{}, err
 	}
-	if expires != nil {
-		a.ExpiresAt = *expires
-	}
-	if sealed != nil {
-		ad := place("access_token", a.Provider, a.ProviderAccountID)
-		a.open = func() (connectors.Secret, error) { return s.sealer.Open(sealed, ad) }
-	}
+	a.ExpiresAt = orZero(expires)
+	a.open = s.opener(sealed, place("access_token", a.Provider, a.ProviderAccountID))
 	return a, nil
+}
+
+// opener opens a sealed token later; a null column is an empty one.
+func (s *Store) opener(sealed []byte, ad secret.AD) func() (connectors.Secret, error) {
+	return func() (connectors.Secret, error) {
+		if sealed == nil {
+			return connectors.Secret{}, nil
+		}
+		return s.sealer.Open(sealed, ad)
+	}
 }
 
 // Get returns the accounts with these ids, in one query. What does not exist is
