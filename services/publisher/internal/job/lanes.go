@@ -17,10 +17,10 @@ type Lane struct {
 	// Until is when the lease ends, on this process's monotonic clock and a
 	// little early: it counts from before the statement that took it.
 	Until time.Time
-	// Work is what may run now or soon, at most LoadLimit; Full says that there
-	// may be more.
+	// Work is what may run now or soon, at most LoadLimit of each state.
 	Work []Publish
-	Full bool
+	// There may be more than Work: of what is ready, and of the rest.
+	MoreReady, More bool
 	// AccountVersion is the newest version of the account that an event told of.
 	AccountVersion int64
 	// Now is the database clock when Work was read, At this process's clock after
@@ -28,14 +28,32 @@ type Lane struct {
 	Now, At time.Time
 }
 
-// LoadLimit is how many publishes of one account are kept in memory at most.
+// LoadLimit is how many publishes of one account are read at a time of each
+// state, and how many are prepared ahead of their turn: more would get stale and
+// use up what the provider allows, and be published no sooner.
 const LoadLimit = 64
 
+// in is a point in time, ahead by as many microseconds as the parameter says. It
+// is a subquery because an index cannot be searched for clock_timestamp() itself:
+// it would be asked for row by row, and all of them be read.
+func in(param string) string {
+	return `(SELECT clock_timestamp() + ` + param + ` * interval '1 microsecond')`
+}
+
+// earliest is the next_at that comes first of an account's publishes for which
+// the condition holds, on s.state and p. Their index keeps the states apart, so
+// that thousands of one state do not stand before the first of another.
+func earliest(account, condition string) string {
+	return `(SELECT min(n.next_at) FROM unnest('{accepted,ready,armed,unknown,confirming,unconfirmed}'::text[]) AS s(state) CROSS JOIN LATERAL (
+    SELECT p.next_at FROM publishes p WHERE p.account_id = ` + account + ` AND p.state = s.state AND p.next_at IS NOT NULL AND ` + condition + `
+    ORDER BY p.next_at LIMIT 1) n)`
+}
+
 // sqlClaim takes lanes that are due and free or left behind.
-const sqlClaim = `
+var sqlClaim = `
 WITH due AS (
   SELECT account_id FROM account_lanes
-  WHERE next_at <= clock_timestamp() + $3 * interval '1 microsecond' AND (owner IS NULL OR until <= clock_timestamp())
+  WHERE next_at <= ` + in("$3") + ` AND (owner IS NULL OR until <= clock_timestamp())
   ORDER BY next_at LIMIT $4 FOR UPDATE SKIP LOCKED
 )
 UPDATE account_lanes l SET owner = $1, fence = l.fence + 1,
@@ -116,19 +134,20 @@ func (s *Store) flushLoads(ctx context.Context, held []Lane) ([]Lane, error) {
 // that is not loaded now. It runs under the lanes' locks, before the load: what
 // another process brings later lowers it again. An armed publish that is settled
 // all the same is forgotten.
-const sqlHint = `
-UPDATE account_lanes l SET armed = (SELECT p.id FROM publishes p WHERE p.id = l.armed AND p.state IN ('armed', 'unknown')), next_at = least(l.until, (
-  SELECT min(p.next_at) FROM publishes p WHERE p.account_id = l.account_id AND p.next_at > clock_timestamp() + $3 * interval '1 microsecond'))
+var sqlHint = `
+UPDATE account_lanes l SET armed = (SELECT p.id FROM publishes p WHERE p.account_id = l.account_id AND p.id = l.armed AND p.state IN ('armed', 'unknown')),
+  next_at = least(l.until, ` + earliest("l.account_id", "p.next_at > "+in("$3")) + `)
 FROM unnest($2::uuid[]) AS a(id) WHERE l.account_id = a.id AND l.owner = $1
 RETURNING l.account_id, l.account_version`
 
-// sqlLoad reads what is due soon and, whatever its time, what may be at the
-// provider: while that is open nothing else of the account is armed.
-const sqlLoad = `
+// sqlLoad reads what is due soon, so many of each state that none crowds out
+// another, and whatever its time what may be at the provider: while that is open
+// nothing else of the account is armed.
+var sqlLoad = `
 SELECT clock_timestamp(), ` + publishColumns + `
 FROM unnest($1::uuid[]) AS a(id) CROSS JOIN LATERAL (
-  (SELECT * FROM publishes p WHERE p.account_id = a.id AND p.next_at IS NOT NULL AND p.next_at <= clock_timestamp() + $2 * interval '1 microsecond'
-   AND p.state NOT IN ('armed', 'unknown') ORDER BY p.next_at LIMIT $3)
+  (SELECT p.* FROM unnest('{accepted,ready,confirming,unconfirmed}'::text[]) AS s(state) CROSS JOIN LATERAL (
+    SELECT * FROM publishes p WHERE p.account_id = a.id AND p.state = s.state AND p.next_at <= ` + in("$2") + ` ORDER BY p.next_at LIMIT $3) p)
   UNION ALL
   (SELECT * FROM publishes p WHERE p.account_id = a.id AND p.state IN ('armed', 'unknown'))
 ) p`
@@ -160,7 +179,6 @@ func (s *Store) load(ctx context.Context, lanes map[uuid.UUID]*Lane) ([]Lane, er
 			}
 			l := lanes[p.AccountID]
 			l.Work, l.Now = append(l.Work, p), now
-			l.Full = len(l.Work) >= LoadLimit
 		}
 		return rows.Err()
 	})
@@ -171,20 +189,33 @@ func (s *Store) load(ctx context.Context, lanes map[uuid.UUID]*Lane) ([]Lane, er
 	out := make([]Lane, 0, len(lanes))
 	for _, l := range lanes {
 		l.At = at
+		l.count()
 		out = append(out, *l)
 	}
 	return out, nil
 }
 
-const sqlRenew = `
+// count sees of which states as many were read as are read at most.
+func (l *Lane) count() {
+	of := map[State]int{}
+	for _, p := range l.Work {
+		of[p.State]++
+	}
+	for state, n := range of {
+		l.MoreReady = l.MoreReady || state == Ready && n >= LoadLimit
+		l.More = l.More || state != Ready && n >= LoadLimit
+	}
+}
+
+var sqlRenew = `
 WITH mine AS (
   SELECT l.account_id FROM unnest($2::uuid[], $3::bigint[]) AS u(account_id, fence)
   JOIN account_lanes l ON l.account_id = u.account_id AND l.fence = u.fence AND l.owner = $1
   ORDER BY l.account_id FOR UPDATE OF l
 )
 UPDATE account_lanes l SET until = clock_timestamp() + $4 * interval '1 microsecond',
-  next_at = least(CASE WHEN l.next_at < l.until THEN l.next_at END, clock_timestamp() + $4 * interval '1 microsecond', (
-    SELECT min(p.next_at) FROM publishes p WHERE p.account_id = l.account_id AND p.next_at > least(l.until, clock_timestamp() + $5 * interval '1 microsecond')))
+  next_at = least(CASE WHEN l.next_at < l.until THEN l.next_at END, clock_timestamp() + $4 * interval '1 microsecond',
+    ` + earliest("l.account_id", "p.next_at > least(l.until, "+in("$5")+")") + `)
 FROM mine WHERE l.account_id = mine.account_id AND l.owner = $1
 RETURNING l.account_id, l.fence`
 
@@ -211,12 +242,15 @@ func (s *Store) Renew(ctx context.Context, held []Lane) ([]Lane, error) {
 	return kept, nil
 }
 
-// sqlRelease: what is ready and waits for the account's one publish at the
-// provider is no reason to take the lane, that one's next look is.
-const sqlRelease = `
+// sqlRelease: while the account has a publish at the provider, what is ready
+// waits for that one's end, and what comes after LoadLimit ready ones waits with
+// them. Neither is a reason to take the lane; the next look at that one is.
+var sqlRelease = `
 UPDATE account_lanes l SET owner = NULL, until = NULL,
-  next_at = (SELECT min(p.next_at) FROM publishes p WHERE p.account_id = l.account_id AND p.next_at IS NOT NULL
-    AND (p.state <> 'ready' OR NOT EXISTS (SELECT 1 FROM publishes a WHERE a.account_id = l.account_id AND a.state IN ('armed', 'unknown'))))
+  next_at = ` + earliest("l.account_id", `(s.state NOT IN ('accepted', 'ready')
+      OR NOT EXISTS (SELECT 1 FROM publishes o WHERE o.account_id = l.account_id AND o.state IN ('armed', 'unknown'))
+      OR (s.state = 'accepted' AND $4 > (SELECT count(*) FROM (
+        SELECT 1 FROM publishes w WHERE w.account_id = l.account_id AND w.state = 'ready' AND w.next_at <= (SELECT clock_timestamp()) LIMIT $4) w)))`) + `
 FROM unnest($2::uuid[], $3::bigint[]) AS u(account_id, fence)
 WHERE l.account_id = u.account_id AND l.fence = u.fence AND l.owner = $1`
 
@@ -228,7 +262,7 @@ func (s *Store) Release(ctx context.Context, held []Lane) error {
 	}
 	b := &pgx.Batch{}
 	b.Queue(lockLanes, accounts)
-	b.Queue(sqlRelease, [16]byte(s.cfg.Owner), accounts, fences)
+	b.Queue(sqlRelease, [16]byte(s.cfg.Owner), accounts, fences, LoadLimit)
 	if err := s.pool.SendBatch(ctx, b).Close(); err != nil {
 		return fmt.Errorf("release lanes: %w", err)
 	}

@@ -25,7 +25,8 @@ type lane struct {
 	armed   *item     // the one that commits, or whose outcome is open
 	busy    int
 	begun   bool // something was loaded or offered
-	reload  bool // there is, or may be, more than items
+	more    bool // there may be more than items
+	ready   bool // there may be more ready ones than items
 	loading bool
 	stopped bool // nothing new starts
 	gone    bool // lost or given back
@@ -80,7 +81,8 @@ func (it *item) set(p job.Publish, c clock) {
 func (l *lane) loaded(from job.Lane) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.begun, l.loading, l.reload = true, false, l.reload || from.Full
+	l.begun, l.loading = true, false
+	l.more, l.ready = l.more || from.More, l.ready || from.MoreReady
 	l.newest = max(l.newest, from.AccountVersion)
 	if l.gone {
 		return
@@ -107,10 +109,10 @@ func (l *lane) offer(p job.Publish, more bool, acct Account) bool {
 	// Later, this process has offered what it stored itself, and is told of the
 	// rest by next_at.
 	if !l.begun {
-		l.begun, l.reload = true, l.reload || more
+		l.begun, l.more = true, l.more || more
 	}
-	if len(l.items) >= job.LoadLimit {
-		l.reload = true
+	if len(l.items) >= maxItems {
+		l.more = true
 	} else {
 		l.put(newItem(p, clock{db: p.StepAt, here: time.Now()}))
 	}
@@ -170,89 +172,6 @@ func (l *lane) disarm(it *item) {
 	}
 }
 
-// pump starts what may run now and sets the timer for what comes next. The
-// lane's mutex is held.
-func (l *lane) pump() {
-	if l.gone || l.stopped {
-		return
-	}
-	now := time.Now()
-	if now.After(l.until.Add(-l.r.store.Lease() / 4)) {
-		l.wakeAt(now.Add(l.r.store.Lease() / 12)) // renewal is due: start nothing on the last quarter of a lease
-		return
-	}
-	var next time.Time
-	for _, it := range l.items {
-		if it.busy {
-			continue
-		}
-		at := it.startAt()
-		if at.After(now) {
-			next = earliest(next, at)
-			continue
-		}
-		if l.busy >= l.r.cfg.PerLane || (it.commits() && l.armed != nil && l.armed != it) {
-			continue // the one that ends pumps again
-		}
-		l.start(it)
-	}
-	l.rest(now, next)
-}
-
-// startAt is when the item's next step may run.
-func (it *item) startAt() time.Time {
-	if it.p.State == job.Ready && it.due.After(it.at) {
-		return it.due
-	}
-	return it.at
-}
-
-// commits says whether the item's next step is Commit.
-func (it *item) commits() bool { return it.p.State == job.Ready && time.Now().Before(it.fresh) }
-
-func (l *lane) start(it *item) {
-	it.busy = true
-	l.busy++
-	if it.commits() {
-		l.armed = it
-	}
-	l.r.steps.Add(1)
-	go l.run(it)
-}
-
-// rest decides what the lane does when nothing more can start: load more, wait
-// a little, or go back to whoever takes it next.
-func (l *lane) rest(now, next time.Time) {
-	if l.reload && !l.loading && len(l.items) < job.LoadLimit {
-		l.loading, l.reload = true, false
-		go l.load()
-		return
-	}
-	if l.busy > 0 || l.loading {
-		if !next.IsZero() {
-			l.wakeAt(next)
-		}
-		return
-	}
-	if !next.IsZero() && next.Before(now.Add(l.r.cfg.Hold)) {
-		l.wakeAt(next)
-		return
-	}
-	l.leave()
-	go l.giveBack()
-}
-
-func (l *lane) wakeAt(t time.Time) {
-	if l.timer != nil {
-		l.timer.Stop()
-	}
-	l.timer = time.AfterFunc(time.Until(t), func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.pump()
-	})
-}
-
 // leave forgets the lane in memory.
 func (l *lane) leave() {
 	if l.gone {
@@ -286,7 +205,7 @@ func (l *lane) load() {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.loading, l.reload = false, true
+	l.loading, l.more = false, true
 	l.wakeAt(time.Now().Add(time.Second))
 }
 
@@ -336,7 +255,7 @@ func (l *lane) run(it *item) {
 	if t.p.NextAt.IsZero() {
 		l.remove(it)
 	}
-	l.reload = l.reload || t.gone
+	l.more = l.more || t.gone
 	l.pump()
 }
 
@@ -345,7 +264,7 @@ func (l *lane) run(it *item) {
 func (l *lane) last(it *item) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.gone || l.reload || l.loading || len(l.items) != 1 || l.items[0] != it {
+	if l.gone || l.more || l.ready || l.loading || len(l.items) != 1 || l.items[0] != it {
 		return false
 	}
 	l.leave()
@@ -389,11 +308,4 @@ func (l *lane) unasked(version int64) {
 	if l.refreshes == version {
 		l.refreshes--
 	}
-}
-
-func earliest(a, b time.Time) time.Time {
-	if a.IsZero() || b.Before(a) {
-		return b
-	}
-	return a
 }
