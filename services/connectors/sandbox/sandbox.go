@@ -43,7 +43,7 @@ type Config struct {
 	// Default 1.
 	Factor  float64
 	Profile Profile // default Hostile
-	Seed    uint64  // of everything drawn at random; default 1
+	Seed    uint64  // of everything drawn at random; default 1, with StatePath another each time
 	// Accounts are made at the start; what they leave open follows from the
 	// username. Default: one named "demo" at each provider.
 	Accounts []stage.Account
@@ -51,6 +51,12 @@ type Config struct {
 	// registered at each provider, see LocalClient. Default http://localhost:3000,
 	// which the providers then do not call. AddClient registers others.
 	PublicURL string
+	// StatePath is a file that outlives the process: accounts, tokens, codes, posts
+	// and what each provider prepared are in it, and there again at the next start.
+	// It is written within a second of a change, and when a Server ends: a process
+	// that is killed may lose the last second. Faults, clients and logs are not in
+	// it, and what is drawn at random does not repeat. Default: none.
+	StatePath string
 	KeepPosts int          // newest posts kept in the ledger; default 100,000
 	KeepCalls int          // newest calls kept in the log; default 20,000
 	Logger    *slog.Logger // default: none
@@ -63,6 +69,7 @@ type Sandbox struct {
 	bench     *bench.Bench
 	wire      *wire.Log
 	handler   http.Handler
+	keeping   *keeping // nil without a state
 }
 
 // New makes a sandbox. Close it before the server that serves it.
@@ -70,6 +77,9 @@ func New(cfg Config) (*Sandbox, error) {
 	profile := cmp.Or(cfg.Profile, Hostile)
 	if profile != Hostile && profile != Faithful {
 		return nil, fmt.Errorf("no profile %q: hostile or faithful", profile)
+	}
+	if cfg.Seed == 0 && cfg.StatePath != "" {
+		cfg.Seed = uint64(time.Now().UnixNano()) // a token of an earlier life is never given out again
 	}
 	st, err := stage.New(stage.Config{
 		Factor: cfg.Factor, Seed: cfg.Seed, KeepPosts: cfg.KeepPosts, KeepCalls: cfg.KeepCalls, Logger: cfg.Logger,
@@ -81,11 +91,14 @@ func New(cfg Config) (*Sandbox, error) {
 	for _, p := range s.providers {
 		st.Faults.Register(p)
 	}
+	if err := s.load(cfg.StatePath); err != nil {
+		return nil, err
+	}
 	if err := errors.Join(s.addClients(cfg.PublicURL), s.addDemo(cfg.Accounts)); err != nil {
 		return nil, err
 	}
 	s.handler = s.routes()
-	return s, nil
+	return s, s.keep(cfg.StatePath)
 }
 
 func (s *Sandbox) addDemo(specs []stage.Account) error {
@@ -95,6 +108,9 @@ func (s *Sandbox) addDemo(specs []stage.Account) error {
 		}
 	}
 	for _, spec := range specs {
+		if s.lives(spec) {
+			continue
+		}
 		if _, err := s.AddAccounts(spec, 0); err != nil {
 			return err
 		}
@@ -105,9 +121,13 @@ func (s *Sandbox) addDemo(specs []stage.Account) error {
 // Handler serves the stand-ins, the control API and the benchmark provider.
 func (s *Sandbox) Handler() http.Handler { return s.handler }
 
-// Close lets go what faults hold. Calls that were held before they were carried
+// Close lets go what faults hold, and ends the writing of the state: a Server
+// that ends writes it once more. Calls that were held before they were carried
 // out are dropped.
-func (s *Sandbox) Close() { s.stage.Close() }
+func (s *Sandbox) Close() {
+	s.stage.Close()
+	s.keeping.stop()
+}
 
 // Posts returns what was really posted, in the order of posting.
 func (s *Sandbox) Posts(f stage.PostFilter) []stage.Post { return s.stage.Ledger.List(f) }

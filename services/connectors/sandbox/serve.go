@@ -38,6 +38,7 @@ type Server struct {
 
 	http   *http.Server
 	served chan error
+	save   func() error
 }
 
 // Serve starts serving. A sandbox may be served at several addresses at once.
@@ -46,7 +47,7 @@ func (s *Sandbox) Serve(cfg ServeConfig) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	srv := &Server{Addr: ln.Addr().String(), served: make(chan error, 1)}
+	srv := &Server{Addr: ln.Addr().String(), served: make(chan error, 1), save: s.Save}
 	var tlsConfig *tls.Config
 	scheme := "http"
 	if cfg.TLS {
@@ -107,7 +108,7 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 	if served := <-srv.served; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)
 	}
-	return err
+	return errors.Join(err, srv.save())
 }
 
 // Close stops at once and cuts what is being served.
@@ -116,5 +117,5 @@ func (srv *Server) Close() error {
 	if served := <-srv.served; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)
 	}
-	return err
+	return errors.Join(err, srv.save())
 }

@@ -82,6 +82,7 @@ var (
 	_ stage.Tunable  = (*Instagram)(nil)
 	_ stage.Planter  = (*Instagram)(nil)
 	_ stage.Caller   = (*Instagram)(nil)
+	_ stage.Keeper   = (*Instagram)(nil)
 )
 
 // New makes the stand-in.

@@ -14,10 +14,10 @@ import (
 
 // media is a published post.
 type media struct {
-	post    stage.Post
-	kind    kind
-	short   string
-	visible time.Time // in lists from then on
+	post     stage.Post
+	readType string // media_type, as reads show it
+	short    string
+	visible  time.Time // in lists from then on
 }
 
 // publish is POST /{ig-user-id}/media_publish.
@@ -91,7 +91,7 @@ func (ig *Instagram) quota(a stage.Account) int {
 // post makes the post and writes it into the ledger.
 func (ig *Instagram) post(con *container, at time.Time, foreign bool, n int64) *media {
 	acct, _ := ig.st.Accounts.Get(Name, con.account)
-	m := &media{kind: con.kind, short: ig.shortcode()}
+	m := &media{readType: con.kind.readType, short: ig.shortcode()}
 	id := ig.st.NextID(mediaPrefix)
 	text := con.params["caption"]
 	if con.kind.product == "STORY" {

@@ -86,9 +86,9 @@ func (m *media) field(name string) (any, bool) {
 	case "shortcode":
 		return m.short, true
 	case "media_type":
-		return m.kind.readType, true
+		return m.readType, true
 	case "media_product_type":
-		return m.kind.product, true
+		return m.post.Product, true
 	case "timestamp":
 		return m.post.Time.UTC().Format(timeLayout), true
 	case "caption":

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -58,14 +59,16 @@ func (t *Token) Expire() { t.Expires = time.Now() }
 
 // Accounts holds the accounts and tokens of all stand-ins.
 type Accounts struct {
+	changes *atomic.Int64
+
 	mu     sync.Mutex
 	byID   map[string]Account // provider/id
 	order  []string
 	tokens map[string]*Token // by value
 }
 
-func newAccounts() *Accounts {
-	return &Accounts{byID: map[string]Account{}, tokens: map[string]*Token{}}
+func newAccounts(changes *atomic.Int64) *Accounts {
+	return &Accounts{changes: changes, byID: map[string]Account{}, tokens: map[string]*Token{}}
 }
 
 // Put adds an account, or replaces the one with its id.
@@ -80,6 +83,7 @@ func (a *Accounts) Put(acct Account) error {
 		a.order = append(a.order, key)
 	}
 	a.byID[key] = acct
+	a.changes.Add(1)
 	return nil
 }
 
@@ -119,6 +123,7 @@ func (a *Accounts) Issue(t Token) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.tokens[t.Value] = &t
+	a.changes.Add(1)
 }
 
 // Token finds a token of the provider by its value.
@@ -141,6 +146,7 @@ func (a *Accounts) Spend(provider, value string) (Token, bool) {
 		return Token{}, false
 	}
 	delete(a.tokens, value)
+	a.changes.Add(1)
 	return *t, true
 }
 
@@ -168,6 +174,7 @@ func (a *Accounts) Change(sel TokenFilter, f func(*Token)) int {
 			n++
 		}
 	}
+	a.changes.Add(int64(n))
 	return n
 }
 

@@ -2,6 +2,7 @@ package stage
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,6 +28,8 @@ type Post struct {
 
 // Ledger lists what was really posted, in the order of posting.
 type Ledger struct {
+	changes *atomic.Int64
+
 	mu      sync.Mutex
 	posts   ring[Post]
 	seq     int64
@@ -34,8 +37,8 @@ type Ledger struct {
 	foreign int64
 }
 
-func newLedger(keep int) *Ledger {
-	return &Ledger{posts: ring[Post]{keep: keep}}
+func newLedger(keep int, changes *atomic.Int64) *Ledger {
+	return &Ledger{changes: changes, posts: ring[Post]{keep: keep}}
 }
 
 // Add writes p down and returns it with its number.
@@ -50,6 +53,7 @@ func (l *Ledger) Add(p Post) Post {
 		l.own++
 	}
 	l.posts.add(p)
+	l.changes.Add(1)
 	return p
 }
 
@@ -100,4 +104,5 @@ func (l *Ledger) Clear() {
 	defer l.mu.Unlock()
 	l.posts.clear()
 	l.own, l.foreign = 0, 0
+	l.changes.Add(1)
 }

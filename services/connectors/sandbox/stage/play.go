@@ -88,6 +88,7 @@ func (s *Stage) perform(ctx context.Context, a Act, plan Plan, hit *live, entry 
 	var answer Answer
 	if !plan.Skip {
 		answer = a.Do(entry.N)
+		s.changes.Add(1)
 		s.Calls.update(entry, func(c *Call) { c.Executed = true })
 	}
 	if !s.sleep(s.Scale(plan.After), ctx.Done()) || plan.HoldAfter && !s.hold(ctx.Done(), hit) {

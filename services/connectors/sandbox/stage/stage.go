@@ -89,6 +89,8 @@ type Stage struct {
 	Faults   *Faults
 	Logger   *slog.Logger
 
+	changes *atomic.Int64 // to what a Kept holds
+
 	factor float64
 	ids    atomic.Int64
 	done   chan struct{}
@@ -108,16 +110,17 @@ func New(cfg Config) (*Stage, error) {
 	}
 	seed := cmp.Or(cfg.Seed, 1)
 	s := &Stage{
-		Accounts: newAccounts(),
-		Clients:  &Clients{},
-		Ledger:   newLedger(cmp.Or(cfg.KeepPosts, 100_000)),
-		Calls:    newCalls(cmp.Or(cfg.KeepCalls, 20_000)),
-		Faults:   newFaults(seed),
-		Logger:   cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
-		factor:   cmp.Or(cfg.Factor, 1),
-		done:     make(chan struct{}),
-		rng:      rand.New(rand.NewPCG(seed, 0)),
+		changes: &atomic.Int64{},
+		Clients: &Clients{},
+		Calls:   newCalls(cmp.Or(cfg.KeepCalls, 20_000)),
+		Faults:  newFaults(seed),
+		Logger:  cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
+		factor:  cmp.Or(cfg.Factor, 1),
+		done:    make(chan struct{}),
+		rng:     rand.New(rand.NewPCG(seed, 0)),
 	}
+	s.Accounts = newAccounts(s.changes)
+	s.Ledger = newLedger(cmp.Or(cfg.KeepPosts, 100_000), s.changes)
 	// A sandbox that is started again must not give out an id twice: who keeps
 	// posts by id would take two posts for one.
 	s.ids.Store(time.Now().UnixMicro() % 1e14)

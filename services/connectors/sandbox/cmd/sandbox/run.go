@@ -55,7 +55,8 @@ func read(args []string, env func(string) string, out io.Writer) (config, error)
 	flags.StringVar(&cfg.serve.CAFile, "ca-file", "", "with --tls: `file` for the CA's certificate, to be given to others as SSL_CERT_FILE")
 	flags.StringVar(&profile, "profile", string(sandbox.Hostile), "hostile or faithful: how the stand-ins behave where no fault is set")
 	flags.Float64Var(&cfg.sandbox.Factor, "factor", 1, "multiplies every duration of the providers: 0.01 makes a minute 0.6 s")
-	flags.Uint64Var(&cfg.sandbox.Seed, "seed", 1, "of everything drawn at random")
+	flags.Uint64Var(&cfg.sandbox.Seed, "seed", 0, "of everything drawn at random; 0 is 1, and with --state another each time")
+	flags.StringVar(&cfg.sandbox.StatePath, "state", "", "`file` that keeps accounts, tokens and posts for the next start; default: all is forgotten")
 	flags.StringVar(&cfg.sandbox.PublicURL, "public-url", "", "`URL` at which browsers and the providers reach the Postbus whose app is registered; "+
 		"default http://localhost:3000, which the providers do not call")
 	if err := flags.Parse(args); err != nil {
