@@ -9,8 +9,8 @@ import (
 )
 
 // patience is how long the first posts may take: seconds, unless the system was
-// killed with a post under way. The stand-in forgets with its process, so that
-// the account then waits until reading back is given up.
+// killed with a post under way. What the stand-in did in its last second is lost
+// then, so that the account may wait until reading back is given up.
 const patience = 2 * time.Minute
 
 // config is the settings.

@@ -165,6 +165,16 @@ func TestTheDataOfAnotherVersionIsNamed(t *testing.T) {
 	wantLine(t, run(t.Context(), onPorts(dir, nil), &output{}), "data in "+dir+" does not fit", "move it away")
 }
 
+func TestASandboxStateOfAnotherVersionIsNamed(t *testing.T) {
+	t.Parallel()
+	dir := testbed.Dir(t)
+	state := filepath.Join(dir, "sandbox.json")
+	if err := os.WriteFile(state, []byte(`{"version":99}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantLine(t, run(t.Context(), onPorts(dir, nil), &output{}), state, "version 99", "move it away")
+}
+
 func TestOnceFailsWithinItsTimeWhereTheProviderIsAway(t *testing.T) {
 	t.Parallel()
 	cfg := onPorts(testbed.Dir(t), map[string]string{"INSTAGRAM_BASE_URL": "http://127.0.0.1:1/instagram", "POSTBUS_DEMO": "once"})

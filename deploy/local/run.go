@@ -121,9 +121,7 @@ func (s *system) startNATS() (*nats.Server, error) {
 }
 
 func (s *system) serveSandbox() (*sandbox.Sandbox, *sandbox.Server, error) {
-	// The stand-ins forget what they knew when they stop. Another seed at each
-	// start keeps them from giving an id of an earlier life to a new post.
-	stand, err := sandbox.New(sandbox.Config{Factor: factor, Profile: sandbox.Faithful, Seed: uint64(time.Now().UnixNano())})
+	stand, err := sandbox.New(sandbox.Config{Factor: factor, Profile: sandbox.Faithful, StatePath: s.path("sandbox.json")})
 	if err != nil {
 		return nil, nil, fmt.Errorf("make sandbox: %w", err)
 	}
@@ -159,7 +157,7 @@ func (s *system) prepare(ctx context.Context, stand *sandbox.Sandbox) error {
 	if s.seeded, err = account.Ensure(ctx, seed); err != nil {
 		return fmt.Errorf("connect the demo accounts: %w", err)
 	}
-	return errors.Join(s.forgetPrepared(ctx), s.writeEnv())
+	return s.writeEnv()
 }
 
 // serve runs the services until ctx ends, one of them fails, or, with

@@ -30,6 +30,7 @@ func TestMakeRun(t *testing.T) {
 	checkFirstPosts(t, first.out.String())
 	checkWaterfall(t, first.out.String())
 	published := first.await(`publish.requested +IMAGE +publish (\S+)`, time.Second)[1]
+	permalink := first.await(`publish.completed +IMAGE +(\S+)`, time.Second)[1]
 	first.signal(syscall.SIGINT)
 	first.code(stopWait)
 	first.wantNothingLeft(p)
@@ -40,7 +41,10 @@ func TestMakeRun(t *testing.T) {
 		t.Error("the second start has another API key")
 	}
 	awaitState(t, again, published, "completed")
-	prepared := prepare(t, again)
+	if posts := ask(t, again.sandbox+"/_sandbox/posts", ""); !strings.Contains(posts, permalink) {
+		t.Errorf("the sandbox has lost %s: %s", permalink, posts)
+	}
+	prepared := prepare(t, again, dir)
 	_ = second.cmd.Process.Kill()
 	second.code(stopWait)
 
@@ -56,15 +60,25 @@ func TestMakeRun(t *testing.T) {
 	third.wantNothingLeft(last)
 }
 
-// prepare has a post prepared that is due a little later, and returns its publish.
-func prepare(t *testing.T, p place) string {
+// prepare has a post prepared that is due a little later, waits until the sandbox
+// would still know it after a kill, and returns its publish.
+func prepare(t *testing.T, p place, dir string) string {
 	t.Helper()
 	post := firstPosts()[0]
-	post.PublishAt = time.Now().Add(8 * time.Second).Format(time.RFC3339)
+	post.Caption = "Prepared before the end"
+	post.PublishAt = time.Now().Add(10 * time.Second).Format(time.RFC3339)
 	send(t, p, "/me", "prepared-1", post)
 	id := events.PublishID("/me", "prepared-1").String()
 	awaitState(t, p, id, "ready|completed")
-	return id
+	for deadline := time.Now().Add(startWait); ; time.Sleep(20 * time.Millisecond) {
+		state, err := os.ReadFile(filepath.Join(dir, "sandbox.json"))
+		if err == nil && strings.Contains(string(state), post.Caption) {
+			return id
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the sandbox did not write down what was prepared: %v", err)
+		}
+	}
 }
 
 // send does what an upstream system does.
@@ -189,11 +203,19 @@ func checkWaterfall(t *testing.T, out string) {
 // get reads from the API with the printed key.
 func get(t *testing.T, p place, path string) string {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.api+path, nil)
+	return ask(t, p.api+path, p.key)
+}
+
+// ask reads JSON from an address, with a key unless it is "".
+func ask(t *testing.T, url, key string) string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Header.Set("Authorization", "Bearer "+p.key)
+	if key != "" {
+		r.Header.Set("Authorization", "Bearer "+key)
+	}
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(r)
 	if err != nil {

@@ -110,9 +110,7 @@ func (k *connection) knowScope(ctx context.Context, g connectors.Grant) (connect
 	if g.Scope != "" {
 		return g, nil
 	}
-	r := k.request(connectors.Account{AccessToken: g.AccessToken}, callQuota, http.MethodGet,
-		"/{user}/content_publishing_limit", g.ProviderAccountID, "content_publishing_limit")
-	_, failure, err := k.get(ctx, r, "quota_usage", &struct{}{})
+	_, _, failure, err := k.quota(ctx, connectors.Account{ProviderAccountID: g.ProviderAccountID, AccessToken: g.AccessToken})
 	switch {
 	case err != nil:
 		return g, err

@@ -36,7 +36,7 @@ func TestAnImportedTokenIsVerifiedByWhoItBelongsToAndWhatItMayDo(t *testing.T) {
 			t.Errorf("%s: %v %v", q.path, b.headers[i], q.query)
 		}
 	}
-	if got := b.requests()[1].query; fmt.Sprint(got) != fmt.Sprint(url.Values{"fields": {"quota_usage"}}) {
+	if got := b.requests()[1].query; fmt.Sprint(got) != fmt.Sprint(url.Values{"fields": {"quota_usage,config"}}) {
 		t.Errorf("limit asked with %v", got)
 	}
 }
