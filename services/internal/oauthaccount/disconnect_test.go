@@ -465,7 +465,7 @@ func TestUsersWhoAreBeingDeletedAreFoundWhileSomethingCanBeDone(t *testing.T) {
 	b := setup(t)
 	leavers := func(limit int) []oauthaccount.Leaver {
 		t.Helper()
-		got, err := b.store.Leavers(t.Context(), limit)
+		got, err := b.store.Leavers(t.Context(), limit, time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -485,6 +485,10 @@ func TestUsersWhoAreBeingDeletedAreFoundWhileSomethingCanBeDone(t *testing.T) {
 	want := []oauthaccount.Leaver{{UserID: both}, {UserID: alone, Last: true}, {UserID: waits}}
 	if got := leavers(10); !slices.Equal(got, want) {
 		t.Errorf("got %v", got)
+	}
+	b.exec(`UPDATE users SET deleting_at = now() WHERE id = $1`, b.newUser("asked a moment ago"))
+	if got := leavers(10); !slices.Equal(got, want) {
+		t.Errorf("one whose keys may still be believed is found: %v", got)
 	}
 	if got := leavers(1); !slices.Equal(got, want[:1]) {
 		t.Errorf("the first: %v", got)
@@ -512,7 +516,7 @@ func TestAccountsToDisconnectAreLookedUpByIndex(t *testing.T) {
 	}{
 		"by key":  {oauthaccount.SelectSQL(oauthaccount.Select{Provider: "instagram", Keys: []string{"1"}}), []any{"instagram", []string{"1"}}},
 		"claim":   {oauthaccount.ClaimSQL, []any{10, time.Minute}},
-		"leavers": {oauthaccount.LeaversSQL, []any{10}},
+		"leavers": {oauthaccount.LeaversSQL, []any{10, time.Minute}},
 	} {
 		for _, before := range []string{`SELECT 1`, `ANALYZE users, oauth_accounts`} {
 			b.exec(before)

@@ -145,13 +145,14 @@ type Leaver struct {
 const leaversSQL = `
 SELECT u.id, n.accounts = 0 FROM users u
 CROSS JOIN LATERAL (SELECT count(*) AS accounts, count(*) FILTER (WHERE NOT a.erase) AS stay FROM oauth_accounts a WHERE a.user_id = u.id) n
-WHERE u.deleting_at IS NOT NULL AND (n.accounts = 0 OR n.stay > 0)
+WHERE u.deleting_at IS NOT NULL AND (n.stay > 0 OR n.accounts = 0 AND u.deleting_at <= now() - $2::interval)
 ORDER BY u.deleting_at LIMIT $1`
 
-// Leavers returns users who are being deleted, those who have waited longest
-// first, without those whose accounts all are on their way out.
-func (s *Store) Leavers(ctx context.Context, limit int) ([]Leaver, error) {
-	rows, err := s.pool.Query(ctx, leaversSQL, limit)
+// Leavers returns up to limit users who are being deleted, those who have waited
+// longest first: without those whose accounts all are on their way out, and those
+// who have no account but asked for it less than settle ago.
+func (s *Store) Leavers(ctx context.Context, limit int, settle time.Duration) ([]Leaver, error) {
+	rows, err := s.pool.Query(ctx, leaversSQL, limit, settle)
 	if err != nil {
 		return nil, fmt.Errorf("find users who are being deleted: %w", err)
 	}

@@ -108,11 +108,6 @@ func (k *Keys) Users(ctx context.Context, after uuid.UUID, limit int) ([]User, e
 	return k.users(ctx, `SELECT `+userColumns+` FROM users WHERE id > $1 ORDER BY id LIMIT $2`, after, limit)
 }
 
-// Deleting returns up to limit users whose deletion was asked for, longest ago first.
-func (k *Keys) Deleting(ctx context.Context, limit int) ([]User, error) {
-	return k.users(ctx, `SELECT `+userColumns+` FROM users WHERE deleting_at IS NOT NULL ORDER BY deleting_at LIMIT $1`, limit)
-}
-
 func (k *Keys) users(ctx context.Context, sql string, args ...any) ([]User, error) {
 	rows, err := k.pool.Query(ctx, sql, args...)
 	if err != nil {
@@ -144,6 +139,31 @@ func (k *Keys) BeginDeletion(ctx context.Context, userID uuid.UUID) (User, error
 		return User{}, fmt.Errorf("begin deletion of a user: %w", err)
 	}
 	return u, nil
+}
+
+// FinishDeletion deletes a user whose deletion was begun and who has no account
+// left, with all that hangs on her, and the content of her publishes. It says
+// whether it did: somebody else may have been faster.
+func (k *Keys) FinishDeletion(ctx context.Context, userID uuid.UUID) (gone bool, err error) {
+	err = pgx.BeginFunc(ctx, k.pool, func(tx pgx.Tx) error {
+		_, err := oneUser(ctx, tx, `SELECT `+userColumns+` FROM users u WHERE id = $1 AND deleting_at IS NOT NULL
+AND NOT EXISTS (SELECT FROM oauth_accounts a WHERE a.user_id = u.id) FOR UPDATE`, userID)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `SELECT publishes_blank($1, NULL)`, userID); err != nil {
+			return fmt.Errorf("blank publishes: %w", err)
+		}
+		_, err = tx.Exec(ctx, `DELETE FROM users WHERE id = $1`, userID)
+		return err
+	})
+	if errors.Is(err, ErrNoUser) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("finish deletion of a user: %w", err)
+	}
+	return true, nil
 }
 
 func orZero(t *time.Time) time.Time {

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -171,31 +173,78 @@ WHERE datname = current_database() AND wait_event_type = 'Lock' AND ltrim(query,
 	}
 }
 
-func TestUsersToBeDeletedAreFound(t *testing.T) {
+// hangOn gives the user an account, a link and a publish whose caption is text.
+func (b bundle) hangOn(user uuid.UUID, text string) {
+	b.Helper()
+	b.exec(`INSERT INTO oauth_accounts (id, user_id, provider, provider_account_id, access_token) VALUES (gen_random_uuid(), $1, 'instagram', $2, '\x00')`, user, text)
+	b.exec(`INSERT INTO connect_links (token_sha256, user_id, provider, expires_at) VALUES (sha256(convert_to($2, 'UTF8')), $1, 'instagram', now() + interval '1 hour')`, user, text)
+	b.exec(`INSERT INTO publishes (id, event_source, event_id, user_id, request, state, due_at, expires_at, error, ended_at)
+VALUES (gen_random_uuid(), '/me', $2, $1, convert_to($2, 'UTF8'), 'failed', now(), now(), jsonb_build_object('code', 'X', 'message', $2::text), now())`, user, text)
+}
+
+func TestAUserIsDeletedWithAllThatHangsOnHerOnceNoAccountIsLeft(t *testing.T) {
 	t.Parallel()
 	b := setup(t, never)
-	for _, name := range []string{"a", "b", "c"} {
-		u, err := b.here.CreateUser(t.Context(), name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if name == "a" {
-			continue
-		}
-		if _, err := b.here.BeginDeletion(t.Context(), u.ID); err != nil {
-			t.Fatal(err)
+	b.key(tenant.KeySpec{})
+	stays, err := b.here.CreateUser(t.Context(), "stays")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.hangOn(b.user.ID, "hers")
+	b.hangOn(stays.ID, "another's")
+	finish := func(when string, want bool) {
+		t.Helper()
+		if gone, err := b.here.FinishDeletion(t.Context(), b.user.ID); err != nil || gone != want {
+			t.Errorf("%s: %v, %v", when, gone, err)
 		}
 	}
-	b.exec(`UPDATE users SET deleting_at = now() - interval '1 hour' WHERE external_id = 'c'`)
-	for limit, want := range map[int][]string{10: {"c", "b"}, 1: {"c"}} {
-		users, err := b.here.Deleting(t.Context(), limit)
-		var got []string
-		for _, u := range users {
-			got = append(got, u.ExternalID)
+	finish("before it was begun", false)
+	if _, err := b.here.BeginDeletion(t.Context(), b.user.ID); err != nil {
+		t.Fatal(err)
+	}
+	finish("with an account", false)
+	if n := b.count(`SELECT count(*) FROM oauth_accounts`); n != 2 {
+		t.Fatalf("%d accounts: one went with the user, and nobody was told", n)
+	}
+	b.exec(`DELETE FROM oauth_accounts WHERE user_id = $1`, b.user.ID)
+	finish("without", true)
+	finish("again", false)
+	left := `SELECT (SELECT count(*) FROM users WHERE id = $1) + (SELECT count(*) FROM api_keys WHERE user_id = $1) + (SELECT count(*) FROM connect_links WHERE user_id = $1)`
+	if n := b.count(left, b.user.ID); n != 0 {
+		t.Errorf("%d rows of hers are left", n)
+	}
+	for text, want := range map[string]int{"hers": 0, "another's": 1} {
+		if n := b.count(`SELECT count(*) FROM publishes WHERE request = convert_to($1, 'UTF8') OR error ->> 'message' = $1`, text); n != want {
+			t.Errorf("%d publishes with the content %s", n, text)
 		}
-		if err != nil || !slices.Equal(got, want) {
-			t.Errorf("%d of them: %v, %v", limit, got, err)
-		}
+	}
+	if n := b.count(left, stays.ID); n != 2 {
+		t.Errorf("of the other user %d rows are left", n)
+	}
+}
+
+func TestAUserIsDeletedOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t, never)
+	if _, err := b.here.BeginDeletion(t.Context(), b.user.ID); err != nil {
+		t.Fatal(err)
+	}
+	var times atomic.Int64
+	var all sync.WaitGroup
+	for range 6 {
+		all.Go(func() {
+			gone, err := b.here.FinishDeletion(b.Context(), b.user.ID)
+			if err != nil {
+				t.Error(err)
+			}
+			if gone {
+				times.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if n := times.Load(); n != 1 {
+		t.Errorf("%d times", n)
 	}
 }
 
