@@ -2,6 +2,7 @@ package events
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -98,3 +99,11 @@ func (m Meta) attributes(d Data) []attribute {
 
 // FormatSequence pads n to 20 digits, so that sequences sort as text.
 func FormatSequence(n int64) string { return fmt.Sprintf("%020d", n) }
+
+// Sequence is the version that an event of ours tells of. It is false where there
+// is none.
+func Sequence(e event.Event) (int64, bool) {
+	s, _ := e.Extensions()[ExtSequence].(string)
+	n, err := strconv.ParseInt(s, 10, 64)
+	return n, err == nil && n > 0
+}

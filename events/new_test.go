@@ -208,3 +208,29 @@ func TestDecodeDataRefusesAnotherTypeAndAnUnknownMajorVersion(t *testing.T) {
 	}
 	wantMalformed(t, events.DecodeData(decodeEvent(t, events.TypePublishCancelRequested, "", data), events.PublishCancelRequested{})) // no pointer
 }
+
+func TestTheSequenceOfAnEventIsReadAsItWasGiven(t *testing.T) {
+	t.Parallel()
+	d := events.AccountDrained{AccountRef: events.AccountRef{AccountID: "0197e0c3-7a53-7d1c-9d63-1f0a3c0f5a01", Provider: "instagram"}}
+	for _, want := range []int64{1, 42, 1 << 62} {
+		e, err := events.New(events.Meta{Source: "/postbus/publisher", Sequence: want}, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := events.Sequence(e); !ok || got != want {
+			t.Errorf("got %d, %v", got, ok)
+		}
+	}
+	for _, text := range []string{"", "0", "-1", "x", "99999999999999999999"} {
+		e, err := events.New(events.Meta{Source: "/postbus/publisher"}, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text != "" {
+			e.SetExtension(events.ExtSequence, text)
+		}
+		if got, ok := events.Sequence(e); ok {
+			t.Errorf("%q is %d", text, got)
+		}
+	}
+}

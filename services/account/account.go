@@ -8,8 +8,11 @@ import (
 	"errors"
 	"maps"
 
+	"postbus.dev/events"
+	"postbus.dev/services/account/internal/disconnect"
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/connectors/all"
+	"postbus.dev/services/internal/bus"
 	"postbus.dev/services/internal/httpapi"
 	"postbus.dev/services/internal/oauthaccount"
 	"postbus.dev/services/internal/process"
@@ -34,13 +37,17 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	p := &program{Base: base, cfg: cfg}
 	defer func() { err = errors.Join(err, p.Close(ctx)) }()
-	for _, step := range []func(context.Context) error{p.openStores, p.buildConnectors, p.buildAPI} {
+	for _, step := range []func(context.Context) error{p.openStores, p.buildConnectors, p.buildJob, p.buildAPI} {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
 	g := process.NewGroup(process.GroupConfig{Logger: p.Logger, Limit: grace})
 	g.Add("relay", p.Relay.Run)
+	g.Add("disconnect", p.job.Run)
+	g.Add("consumer", func(ctx context.Context) error {
+		return p.Bus.Run(ctx, bus.Handler{Consumer: events.ConsumerAccount, Handle: process.Stores(p.handle)})
+	})
 	g.Add("http", p.server.Run)
 	return g.Run(ctx)
 }
@@ -54,6 +61,7 @@ type program struct {
 	accounts *oauthaccount.Store
 	keys     *tenant.Keys
 	conns    map[string]connectors.Publisher
+	job      *disconnect.Job
 	server   *process.Server
 }
 
@@ -80,6 +88,14 @@ func (p *program) buildConnectors(context.Context) (err error) {
 		maps.Copy(p.conns, p.cfg.Connectors(client))
 	}
 	return nil
+}
+
+func (p *program) buildJob(context.Context) (err error) {
+	p.job, err = disconnect.New(disconnect.Config{
+		Accounts: p.accounts, Users: p.keys, Connectors: p.conns, Poll: p.cfg.Poll, Settle: p.cfg.Settle,
+		Logger: p.Logger, Tracer: p.Tracer, Meter: p.Meter, Failpoint: p.cfg.Failpoint,
+	})
+	return err
 }
 
 func (p *program) buildAPI(ctx context.Context) error {

@@ -33,6 +33,7 @@ type Config struct {
 	StreamReplicas int           // copies of each stream; 1
 	StreamMaxBytes int64         // of the PUBLISH stream; 1 GiB
 	Poll           time.Duration // between two looks for accounts to disconnect; 1 s
+	Settle         time.Duration // that a user who is being deleted stays at the least; 20 s
 
 	LogWriter     io.Writer               // JSON lines; os.Stdout
 	SpanExporters []sdktrace.SpanExporter // beside those that OTEL_* names

@@ -3,26 +3,19 @@ package publisher
 import (
 	"context"
 	"errors"
-	"strconv"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/uuid"
 
 	"postbus.dev/events"
 	"postbus.dev/services/internal/bus"
-	"postbus.dev/services/internal/postgres"
+	"postbus.dev/services/internal/process"
 	"postbus.dev/services/publisher/internal/publish"
 )
 
-// stores makes a bus handler of one that stores what comes, and returns.
+// stores gives a handler its runner.
 func stores(r *publish.Runner, handle func(context.Context, *publish.Runner, event.Event) error) func(context.Context, event.Event) error {
-	return func(ctx context.Context, e event.Event) error {
-		err := handle(ctx, r, e)
-		if postgres.IsUnavailable(err) || postgres.IsAmbiguous(err) {
-			return bus.Unavailable(err)
-		}
-		return err
-	}
+	return process.Stores(func(ctx context.Context, e event.Event) error { return handle(ctx, r, e) })
 }
 
 // handle takes requests, and what concerns one publish.
@@ -102,10 +95,9 @@ func about(ctx context.Context, e event.Event, data events.Data, ref *events.Acc
 	if err != nil {
 		return bus.Reject("names no account", err)
 	}
-	sequence, _ := e.Extensions()[events.ExtSequence].(string)
-	version, err := strconv.ParseInt(sequence, 10, 64)
-	if err != nil || version <= 0 {
-		return bus.Reject("has no sequence that tells what it comes after", err)
+	version, ok := events.Sequence(e)
+	if !ok {
+		return bus.Reject("has no sequence that tells what it comes after", nil)
 	}
 	return store(ctx, account, version)
 }

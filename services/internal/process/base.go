@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/jackc/pgx/v5/pgxpool"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
@@ -170,4 +171,16 @@ func (b *Base) attached(context.Context) error {
 		return errors.New("the consumer is not attached to the stream")
 	}
 	return nil
+}
+
+// Stores makes a bus handler of one that stores what comes, and returns. A
+// database that is away, or may have stored it, is not the event's fault.
+func Stores(handle func(context.Context, event.Event) error) func(context.Context, event.Event) error {
+	return func(ctx context.Context, e event.Event) error {
+		err := handle(ctx, e)
+		if postgres.IsUnavailable(err) || postgres.IsAmbiguous(err) {
+			return bus.Unavailable(err)
+		}
+		return err
+	}
 }

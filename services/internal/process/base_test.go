@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cloudevents/sdk-go/v2/event"
+
 	"postbus.dev/deploy/testbed"
 )
 
@@ -185,6 +187,21 @@ func TestASettingThatIsWrongEndsTheStart(t *testing.T) {
 		spoil(&cfg)
 		if _, err := NewBase(t.Context(), cfg); err == nil {
 			t.Errorf("%s: started", name)
+		}
+	}
+}
+
+func TestAnEventIsNotToBlameForADatabaseThatIsAway(t *testing.T) {
+	t.Parallel()
+	away := newBase(t, nowhere).Pool.Ping(t.Context())
+	own := errors.New("the event's own")
+	for _, err := range []error{nil, own, away} {
+		got := Stores(func(context.Context, event.Event) error { return err })(t.Context(), event.New())
+		if !errors.Is(got, err) {
+			t.Errorf("%v became %v", err, got)
+		}
+		if unavailable := got != nil && strings.HasPrefix(got.Error(), "unavailable: "); unavailable != (err == away) { //nolint:errorlint // this very one
+			t.Errorf("%v became %v", err, got)
 		}
 	}
 }
