@@ -9,11 +9,13 @@ import (
 	"maps"
 
 	"postbus.dev/events"
+	"postbus.dev/services/account/internal/api"
 	"postbus.dev/services/account/internal/disconnect"
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/connectors/all"
 	"postbus.dev/services/internal/bus"
 	"postbus.dev/services/internal/httpapi"
+	"postbus.dev/services/internal/limit"
 	"postbus.dev/services/internal/oauthaccount"
 	"postbus.dev/services/internal/process"
 	"postbus.dev/services/internal/secret"
@@ -99,16 +101,18 @@ func (p *program) buildJob(context.Context) (err error) {
 }
 
 func (p *program) buildAPI(ctx context.Context) error {
-	web, err := httpapi.New(httpapi.Config{
-		Title: "Postbus: accounts", Version: "1.0", Description: about, Keys: p.keys,
-		Logger: p.Logger, Tracer: p.Tracer, Meter: p.Meter, Propagator: p.Propagator,
-	})
+	cfg := apiConfig()
+	cfg.Keys, cfg.Budgets, cfg.Limits = p.keys, limit.NewAhead(limit.NewBudgets(p.Pool)), p.cfg.Limits
+	cfg.Logger, cfg.Tracer, cfg.Meter, cfg.Propagator = p.Logger, p.Tracer, p.Meter, p.Propagator
+	web, err := httpapi.New(cfg)
 	if err != nil {
 		return err
 	}
-	if err := p.register(web); err != nil {
+	o, err := p.operations()
+	if err != nil {
 		return err
 	}
+	register(web, o)
 	if p.server, err = p.Listen(ctx, p.cfg.HTTPAddr, web, func() {}); err != nil {
 		return err
 	}
@@ -116,7 +120,8 @@ func (p *program) buildAPI(ctx context.Context) error {
 	return nil
 }
 
-const about = `Users, API keys and connected OAuth accounts.`
-
-// register adds each package's operations to the one API of the service.
-func (p *program) register(*httpapi.API) error { return nil }
+// operations makes what answers on the API.
+func (p *program) operations() (o operations, err error) {
+	o.accounts, err = api.New(api.Config{Accounts: p.accounts, Tenants: p.keys, Connectors: p.conns, Logger: p.Logger})
+	return o, err
+}

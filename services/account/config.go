@@ -9,6 +9,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"postbus.dev/services/connectors"
+	"postbus.dev/services/internal/httpapi"
 	"postbus.dev/services/internal/process"
 )
 
@@ -26,6 +27,8 @@ type Config struct {
 	// ReturnTo are the URLs, or what they begin with, that a person may be sent
 	// back to after connecting.
 	ReturnTo []string
+
+	Limits httpapi.Limits // of API calls
 
 	// Getenv reads the connectors' own settings, <PROVIDER>_*.
 	Getenv func(name string) string
@@ -61,6 +64,7 @@ func FromEnv(getenv func(string) string) (Config, error) {
 		KeysetPath:     e.Required("POSTBUS_KEYSET", "the path of the Tink keyset that seals tokens"),
 		PublicURL:      e.URL("POSTBUS_PUBLIC_URL", "http://localhost:3000", "https", "http"),
 		ReturnTo:       e.List("POSTBUS_RETURN_TO"),
+		Limits:         httpapi.LimitsFrom(e),
 		StreamReplicas: int(e.Int("POSTBUS_STREAM_REPLICAS", 1, 1, 5)),
 		StreamMaxBytes: e.Int("POSTBUS_STREAM_MAX_BYTES", 1<<30, 1<<20, 1<<50),
 		Getenv:         getenv,
@@ -71,6 +75,8 @@ func FromEnv(getenv func(string) string) (Config, error) {
 // Usage is what --help prints.
 const Usage = `Keeps users, their API keys and their connected OAuth accounts: connects them in the
 browser, disconnects them, tells the other services what became of them.
+
+Commands: account key create makes an API key (account key --help tells how).
 
 Settings (environment variables):
   DATABASE_URL              PostgreSQL connection string (required)
@@ -83,6 +89,7 @@ Settings (environment variables):
   POSTBUS_MIGRATE_URL       if set, the schema is brought up to date at start with this connection
   POSTBUS_STREAM_REPLICAS   copies of each stream; default 1, use 3 in production
   POSTBUS_STREAM_MAX_BYTES  size of the PUBLISH stream; default 1 GiB
+` + httpapi.LimitsUsage + `
   POSTBUS_LOG_LEVEL         debug, info, warn or error; default info
   <PROVIDER>_CLIENT_ID      of our app at a provider, such as INSTAGRAM_CLIENT_ID
   <PROVIDER>_CLIENT_SECRET  the same

@@ -1,15 +1,11 @@
 package api
 
 import (
-	"context"
-	"errors"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"postbus.dev/services/internal/httpapi"
-	"postbus.dev/services/internal/limit"
-	"postbus.dev/services/internal/tenant"
 )
 
 const publishPath = "/api/{provider}/publish"
@@ -91,20 +87,9 @@ func withLocation(r *huma.Response) *huma.Response {
 // Document returns the OpenAPI document of this API. It is the same bytes that
 // GET /openapi.json means, indented.
 func Document() ([]byte, error) {
-	a, err := build(Config{Keys: nobody{}, Budgets: nobody{}})
+	a, err := build(Config{Keys: httpapi.Nobody{}, Budgets: httpapi.Nobody{}})
 	if err != nil {
 		return nil, err
 	}
 	return a.http.Document()
-}
-
-// nobody stands for keys and budgets where only the document is wanted.
-type nobody struct{}
-
-func (nobody) Authenticate(context.Context, string) (tenant.Caller, error) {
-	return tenant.Caller{}, tenant.ErrUnauthorized
-}
-
-func (nobody) Use(context.Context, []limit.Ask) ([]limit.Decision, error) {
-	return nil, errors.New("no calls are counted")
 }
