@@ -8,6 +8,8 @@
 // (Wire). A new provider brings a Suite and nothing else:
 //
 //	connectortest.Suite{New: bench, Posts: posts, Faults: faults}.Run(t)
+//
+// A connector that can authorize brings a Connect besides.
 package connectortest
 
 import (

@@ -32,13 +32,14 @@ const (
 func (t Trouble) executes() bool { return t != RequestLost && t != ErrorBefore }
 
 // Wire stands between a connector and a stand-in, and breaks once, for a
-// Commit, when told to.
+// Commit or for a certain request, when told to.
 type Wire struct {
 	next http.Handler
 	done chan struct{}
 
 	mu         sync.Mutex
 	trouble    Trouble // of the next Commit
+	breakIn    int     // or of so many requests from now on the last; 0: of none
 	committing bool
 	armed      bool
 	during     int // requests of this Commit
@@ -64,6 +65,13 @@ func (w *Wire) Break(t Trouble) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.trouble = t
+}
+
+// BreakIn makes the n-th request from now on run into trouble, 1 the next.
+func (w *Wire) BreakIn(n int, t Trouble) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.breakIn, w.trouble = n, t
 }
 
 // begin, arm and end tell where a Commit stands.
@@ -130,10 +138,16 @@ func (w *Wire) note(r *http.Request, body []byte) Trouble {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.requests = append(w.requests, request{r.Clone(r.Context()), body})
-	if !w.committing {
+	switch {
+	case w.committing:
+		w.during++
+	case w.breakIn == 0:
 		return ""
+	default:
+		if w.breakIn--; w.breakIn > 0 {
+			return ""
+		}
 	}
-	w.during++
 	t := w.trouble
 	w.trouble = ""
 	return t
@@ -184,14 +198,25 @@ func hangUp(rw http.ResponseWriter, last string, reset bool) {
 	_ = conn.Close()
 }
 
-// wrong lists what no provider may get to see, and what this one asks for.
+// seen lists the requests, as method and path.
+func (w *Wire) seen() (list []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, q := range w.requests {
+		list = append(list, q.r.Method+" "+q.r.URL.Path)
+	}
+	return list
+}
+
+// wrong lists what no provider may get to see, and what this one asks for. With
+// token "" it is not looked for: some providers take it nowhere but in the URL.
 func (w *Wire) wrong(token string, own func(*http.Request, []byte) error) []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	faults := w.faults
 	for _, q := range w.requests {
 		name := q.r.Method + " " + q.r.URL.Path
-		if strings.Contains(q.r.RequestURI, token) {
+		if token != "" && strings.Contains(q.r.RequestURI, token) {
 			faults = append(faults, name+": the token is in the URL")
 		}
 		for _, header := range []string{"Traceparent", "Tracestate", "Baggage"} {

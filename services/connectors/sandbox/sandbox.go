@@ -206,6 +206,9 @@ func (s *Sandbox) IssueToken(f stage.TokenFilter, life time.Duration) (string, e
 	return t.Value, nil
 }
 
+// Tokens returns the credentials that match, their values included.
+func (s *Sandbox) Tokens(f stage.TokenFilter) []stage.Token { return s.stage.Accounts.Tokens(f) }
+
 // RevokeTokens makes the tokens that match refused for the given reason; the
 // zero Dead makes them good again.
 func (s *Sandbox) RevokeTokens(f stage.TokenFilter, why stage.Dead) int {

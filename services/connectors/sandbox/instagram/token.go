@@ -55,6 +55,9 @@ func (ig *Instagram) checkToken(c *call) *apiError {
 	if e != nil {
 		return e
 	}
+	if c.name == CallDisconnect {
+		return nil // who has a token may give it up
+	}
 	publishes := c.name == CallCreate || c.name == CallPublish || c.name == CallLimit
 	if publishes && !slices.Contains(t.Scopes, publishScope) || !slices.Contains(t.Scopes, basicScope) {
 		return documented(10, 0)

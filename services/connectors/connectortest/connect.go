@@ -1,0 +1,213 @@
+package connectortest
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"postbus.dev/services/connectors"
+)
+
+// Connect is a connector that can authorize, with all that is needed to test
+// how it connects accounts.
+type Connect struct {
+	// New makes a stand-in of its own for a test.
+	New func(t *testing.T) ConnectBench
+	// Connector makes the connector for a stand-in at baseURL; not configured, it
+	// lacks the settings of our client.
+	Connector func(baseURL string, c *connectors.Client, configured bool) (connectors.Publisher, error)
+	// Spends is the call that spends a code, as method and path.
+	Spends string
+	// Scopes are those that publishing needs.
+	Scopes []string
+	// Callbacks are the kinds that the provider calls us with; none without a
+	// CallbackReader.
+	Callbacks []string
+	// Request says what is wrong with a request. It may be nil.
+	Request func(r *http.Request, body []byte) error
+}
+
+// ConnectBench is a provider's stand-in with an account that somebody connects.
+type ConnectBench struct {
+	Handler     http.Handler // the stand-in
+	RedirectURI string       // registered there
+	AccountID   string       // what Grant.ProviderAccountID has to be
+	// Decide does at the provider's page what a person does who allows everything
+	// but some scopes, and returns where the browser is sent then.
+	Decide func(t testing.TB, authorizeURL string, deny ...string) *url.URL
+	// Works says whether a token is good for something.
+	Works func(token string) bool
+	// Kill ends every token of the account.
+	Kill func()
+	// Secrets are the client's and every token that was given out until now.
+	Secrets func() []string
+	// Call makes the provider call us, and returns what came; with forged, in every
+	// way in which somebody else might.
+	Call func(t testing.TB, kind string, forged bool) []connectors.CallbackRequest
+}
+
+// Run runs everything, in parallel.
+func (c Connect) Run(t *testing.T) {
+	for name, f := range map[string]func(*connecting){
+		"connects an account":                      c.connects,
+		"takes no code twice":                      c.replays,
+		"tells what a person left out":             c.leavesOut,
+		"tells which settings are missing":         c.unconfigured,
+		"stops when it is told to":                 c.stops,
+		"takes tokens in":                          c.imports,
+		"ends a grant":                             c.revokes,
+		"believes the provider's calls":            c.believes,
+		"refuses calls of others and altered ones": c.refuses,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f(c.setup(t, t, true, 30*time.Second))
+		})
+	}
+	t.Run("spends a code once whatever happens", func(t *testing.T) { t.Parallel(); c.spendsOnce(t) })
+}
+
+// connecting is one test: stand-in, wire and connector, and every text that
+// came of it.
+type connecting struct {
+	ConnectBench
+	t          testing.TB
+	suite      Connect
+	wire       *Wire
+	base       string
+	publisher  connectors.Publisher
+	authorizer connectors.Authorizer
+	spans      *tracetest.SpanRecorder
+
+	mu    sync.Mutex
+	log   bytes.Buffer
+	texts []string
+	codes []string
+}
+
+// setup makes a test; what it finds wrong is told to report.
+func (c Connect) setup(t *testing.T, report testing.TB, configured bool, timeout time.Duration) *connecting {
+	t.Helper()
+	b := &connecting{ConnectBench: c.New(t), t: report, suite: c, spans: tracetest.NewSpanRecorder()}
+	b.wire = NewWire(b.Handler)
+	server := httptest.NewServer(b.wire)
+	client := connectors.NewClient(connectors.ClientConfig{
+		TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(b.spans)), Timeout: timeout,
+		Logger: slog.New(slog.NewTextHandler(writer{b}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	t.Cleanup(func() {
+		b.wire.Close()
+		client.Close()
+		server.Close()
+		b.check()
+	})
+	b.base = server.URL
+	p, err := c.Connector(server.URL, client, configured)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.publisher = p
+	b.authorizer = p.(connectors.Authorizer)
+	return b
+}
+
+// writer is the log of a test.
+type writer struct{ b *connecting }
+
+func (w writer) Write(p []byte) (int, error) {
+	w.b.mu.Lock()
+	defer w.b.mu.Unlock()
+	return w.b.log.Write(p)
+}
+
+// say keeps what a caller would print of a value.
+func (b *connecting) say(values ...any) {
+	for _, v := range values {
+		b.texts = append(b.texts, fmt.Sprintf("%v %+v %#v", v, v, v))
+		if err, ok := v.(error); ok {
+			b.texts = append(b.texts, fmt.Sprintf("%+v", *connectors.AsError(err)))
+		}
+	}
+}
+
+// check looks through everything that was said, and at what was asked.
+func (b *connecting) check() {
+	for _, wrong := range b.wire.wrong("", b.suite.Request) {
+		b.t.Error(wrong)
+	}
+	texts := append(slices.Clone(b.texts), b.log.String())
+	for _, s := range b.spans.Ended() {
+		texts = append(texts, fmt.Sprintf("span %s %+v %+v %+v", s.Name(), s.Attributes(), s.Events(), s.Status()))
+	}
+	for _, secret := range append(b.Secrets(), b.codes...) {
+		for _, text := range texts {
+			if strings.Contains(text, secret) || strings.Contains(text, url.QueryEscape(secret)) {
+				b.t.Errorf("a secret is shown: %s", text)
+			}
+		}
+	}
+}
+
+// exchange goes the way of a person who leaves some scopes out.
+func (b *connecting) exchange(deny ...string) (connectors.Exchange, connectors.Grant, error) {
+	b.t.Helper()
+	x := b.callback(deny...)
+	g, err := b.spend(x)
+	return x, g, err
+}
+
+// callback goes there and back.
+func (b *connecting) callback(deny ...string) connectors.Exchange {
+	b.t.Helper()
+	const state = "sTaTe-of_the-test"
+	x := connectors.Exchange{State: state, RedirectURI: b.RedirectURI}
+	r := connectors.AuthorizeRequest{State: state, RedirectURI: b.RedirectURI}
+	if b.authorizer.PKCE() {
+		verifier, challenge := pkce()
+		x.Verifier, r.Challenge = connectors.NewSecret(verifier), challenge
+		b.codes = append(b.codes, verifier)
+	}
+	to, err := b.authorizer.AuthorizeURL(b.t.Context(), r)
+	if err != nil {
+		b.t.Fatalf("authorize URL: %v", err)
+	}
+	b.say(to)
+	back := b.Decide(b.t, to, deny...)
+	if got := back.Query().Get("state"); got != state {
+		b.t.Errorf("the state came back as %q", got)
+	}
+	code := back.Query().Get("code")
+	if code != "" {
+		b.codes = append(b.codes, code)
+	}
+	x.Code = connectors.NewSecret(code)
+	return x
+}
+
+func (b *connecting) spend(x connectors.Exchange) (connectors.Grant, error) {
+	g, err := b.authorizer.Exchange(b.t.Context(), x)
+	b.say(x, g, err)
+	return g, err
+}
+
+// wantKind holds an error to the contract, and to the kinds that are right.
+func (b *connecting) wantKind(what string, err error, kinds ...connectors.Kind) {
+	b.t.Helper()
+	b.say(err)
+	if err == nil {
+		b.t.Errorf("%s: no error", what)
+	} else if e := connectors.AsError(err); !slices.Contains(kinds, e.Kind) || e.Code == "" {
+		b.t.Errorf("%s: an error of kind %v, code %q: %v", what, e.Kind, e.Code, err)
+	}
+}
