@@ -19,11 +19,8 @@ import (
 
 // die ends the database sessions of a relay and makes its process stop there.
 func (b *bed) die() {
-	_, err := b.pool.Exec(context.Background(), `SELECT pg_terminate_backend(pid) FROM pg_locks
+	b.operate(`SELECT pg_terminate_backend(pid) FROM pg_locks
 WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()`)
-	if err != nil {
-		b.t.Error(err)
-	}
 }
 
 func TestADeathBetweenAckAndCursorSendsNothingTwice(t *testing.T) {
@@ -307,9 +304,7 @@ func TestTheRelayLooksAfterThePartitions(t *testing.T) {
 		"DROP TABLE " + ahead,
 		"CREATE TABLE outbox_old PARTITION OF outbox FOR VALUES FROM ('" + past.Format(time.DateOnly) + "Z') TO ('" + past.AddDate(0, 0, 1).Format(time.DateOnly) + "Z')",
 	} {
-		if _, err := b.pool.Exec(t.Context(), sql); err != nil {
-			t.Fatalf("%s: %v", sql, err)
-		}
+		b.operate(sql)
 	}
 	exists := func(table string) (ok bool) {
 		if err := b.pool.QueryRow(t.Context(), "SELECT to_regclass($1) IS NOT NULL", table).Scan(&ok); err != nil {

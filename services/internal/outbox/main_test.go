@@ -22,6 +22,7 @@ import (
 
 	"postbus.dev/deploy/testbed"
 	"postbus.dev/events"
+	"postbus.dev/migrations"
 	"postbus.dev/services/internal/bus"
 	"postbus.dev/services/internal/outbox"
 	"postbus.dev/services/internal/postgres"
@@ -41,14 +42,16 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1")))
 }
 
-// bed is a database and a bus with the declared streams.
+// bed is a database and a bus with the declared streams. The relay and who
+// appends log in as the service's role.
 type bed struct {
-	t    testing.TB
-	dsn  string
-	url  string
-	pool *pgxpool.Pool
-	bus  *bus.Bus
-	js   jetstream.JetStream
+	t     testing.TB
+	admin string // DSN of the superuser
+	dsn   string // of the role
+	url   string
+	pool  *pgxpool.Pool
+	bus   *bus.Bus
+	js    jetstream.JetStream
 }
 
 func setup(t testing.TB) *bed {
@@ -58,8 +61,8 @@ func setup(t testing.TB) *bed {
 
 func setupOn(t testing.TB, dsn, url string) *bed {
 	t.Helper()
-	b := &bed{t: t, dsn: dsn, url: url}
-	b.pool = b.openPool()
+	b := &bed{t: t, admin: dsn, dsn: testbed.As(dsn, migrations.RolePublisher), url: url}
+	b.pool = b.openPool(b.dsn)
 	b.bus = b.connect(t.Name())
 	nc, err := nats.Connect(url)
 	if err != nil {
@@ -75,14 +78,27 @@ func setupOn(t testing.TB, dsn, url string) *bed {
 	return b
 }
 
-func (b *bed) openPool() *pgxpool.Pool {
+func (b *bed) openPool(dsn string) *pgxpool.Pool {
 	b.t.Helper()
-	pool, err := postgres.Open(b.t.Context(), postgres.Config{DSN: b.dsn, Name: b.t.Name()})
+	pool, err := postgres.Open(b.t.Context(), postgres.Config{DSN: dsn, Name: b.t.Name()})
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(pool.Close)
 	return pool
+}
+
+// operate does what an operator does.
+func (b *bed) operate(sql string, args ...any) {
+	b.t.Helper()
+	conn, err := pgx.Connect(context.Background(), b.admin)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	_, err = conn.Exec(context.Background(), sql, args...)
+	if err := errors.Join(err, conn.Close(context.Background())); err != nil {
+		b.t.Fatalf("%s: %v", sql, err)
+	}
 }
 
 func (b *bed) connect(name string) *bus.Bus {
