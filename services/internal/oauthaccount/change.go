@@ -16,8 +16,8 @@ import (
 // change runs f in a transaction and appends the events that it returns, which
 // are those of the rows that it has changed.
 func (s *Store) change(ctx context.Context, f func(tx pgx.Tx) ([]event.Event, error)) error {
-	if s.cfg.Service == "" {
-		return errors.New("this store only reads: it was made without a service")
+	if err := s.writes(); err != nil {
+		return err
 	}
 	told := false
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
@@ -32,6 +32,14 @@ func (s *Store) change(ctx context.Context, f func(tx pgx.Tx) ([]event.Event, er
 		s.cfg.Wrote()
 	}
 	return err
+}
+
+// writes is an error of a store that only reads.
+func (s *Store) writes() error {
+	if s.cfg.Service == "" {
+		return errors.New("this store only reads: it was made without a service")
+	}
+	return nil
 }
 
 // tell makes the events of a change that left a as it is. The last of them has

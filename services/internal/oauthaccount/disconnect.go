@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"postbus.dev/events"
+	"postbus.dev/services/internal/outbox"
 )
 
 // DrainLimit is how long an account that is being disconnected waits for its
@@ -71,39 +72,61 @@ SELECT ` + whole + ` FROM a JOIN users u ON u.id = a.user_id`
 // are now. With erase the row of each goes at the end, and the content of its
 // publishes; this also concerns what is disconnected, or about to be, without it.
 // Asked for again, it changes nothing.
-func (s *Store) Disconnect(ctx context.Context, sel Select, reason string, erase bool) ([]Account, error) {
-	where, args, err := sel.where()
-	if err != nil {
-		return nil, fmt.Errorf("disconnect accounts: %w", err)
-	}
-	var accounts []Account
+func (s *Store) Disconnect(ctx context.Context, sel Select, reason string, erase bool) (accounts []Account, err error) {
 	err = s.change(ctx, func(tx pgx.Tx) (evs []event.Event, err error) {
-		if accounts, err = s.all(ctx, tx, lockSQL(where), args...); err != nil {
-			return nil, err
-		}
-		for i, a := range accounts {
-			moved, err := s.begin(ctx, tx, a, reason, erase)
-			if err != nil {
-				return nil, err
-			}
-			if moved.Version == a.Version {
-				continue
-			}
-			accounts[i] = moved
-			e, err := s.tell(ctx, moved, events.AccountDisconnecting{
-				AccountOwner: moved.owner(), Reason: reason, UserDeleted: reason == events.DisconnectUserDeleted,
-			})
-			if err != nil {
-				return nil, err
-			}
-			evs = append(evs, e...)
-		}
-		return evs, nil
+		accounts, evs, err = s.disconnect(ctx, tx, sel, reason, erase)
+		return evs, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("disconnect accounts: %w", err)
 	}
 	return accounts, nil
+}
+
+// DisconnectIn is Disconnect in a transaction of the caller's, who wakes the
+// relay after the commit.
+func (s *Store) DisconnectIn(ctx context.Context, tx pgx.Tx, sel Select, reason string, erase bool) ([]Account, error) {
+	accounts, evs, err := s.disconnect(ctx, tx, sel, reason, erase)
+	if err == nil {
+		err = s.writes()
+	}
+	if err == nil {
+		err = outbox.Append(ctx, tx, s.cfg.Service, evs...)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("disconnect accounts: %w", err)
+	}
+	return accounts, nil
+}
+
+func (s *Store) disconnect(ctx context.Context, tx pgx.Tx, sel Select, reason string, erase bool) ([]Account, []event.Event, error) {
+	where, args, err := sel.where()
+	if err != nil {
+		return nil, nil, err
+	}
+	accounts, err := s.all(ctx, tx, lockSQL(where), args...)
+	if err != nil {
+		return nil, nil, err
+	}
+	var evs []event.Event
+	for i, a := range accounts {
+		moved, err := s.begin(ctx, tx, a, reason, erase)
+		if err != nil {
+			return nil, nil, err
+		}
+		if moved.Version == a.Version {
+			continue
+		}
+		accounts[i] = moved
+		e, err := s.tell(ctx, moved, events.AccountDisconnecting{
+			AccountOwner: moved.owner(), Reason: reason, UserDeleted: reason == events.DisconnectUserDeleted,
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		evs = append(evs, e...)
+	}
+	return accounts, evs, nil
 }
 
 // begin moves one account, or leaves it where there is nothing to begin.

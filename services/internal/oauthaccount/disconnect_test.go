@@ -128,6 +128,28 @@ func TestAccountsAreSelectedByOwnerOrByWhatTheProviderCallsThem(t *testing.T) {
 	}
 }
 
+func TestDisconnectingWithinATransactionIsAPartOfIt(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id := b.account(b.user, "instagram", "1")
+	in := func(end error) error {
+		return pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
+			as, err := b.store.DisconnectIn(t.Context(), tx, oauthaccount.Select{ID: id}, events.DisconnectRevokedAtProvider, false)
+			if err != nil || len(as) != 1 || as[0].Status != oauthaccount.Disconnecting {
+				t.Errorf("within it: %+v, %v", as, err)
+			}
+			return end
+		})
+	}
+	undo := errors.New("undo")
+	if err := in(undo); !errors.Is(err, undo) || b.get(id).Status != oauthaccount.Active || len(b.told(id)) != 1 {
+		t.Errorf("undone: %v, %s, told %v", err, b.get(id).Status, b.types(id))
+	}
+	if err := in(nil); err != nil || b.get(id).Status != oauthaccount.Disconnecting || !slices.Equal(b.types(id), []string{"account.connected 1", "account.disconnecting 2"}) {
+		t.Errorf("done: %v, %s, told %v", err, b.get(id).Status, b.types(id))
+	}
+}
+
 func TestErasingOvertakesADisconnect(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

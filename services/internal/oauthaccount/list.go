@@ -59,6 +59,20 @@ func (s *Store) One(ctx context.Context, userID, id uuid.UUID) (Account, error) 
 	return a, nil
 }
 
+// Find returns the accounts at a provider, of whomever, that one of the keys
+// names; see Select.
+func (s *Store) Find(ctx context.Context, provider string, keys []string) ([]Account, error) {
+	where, args, err := Select{Provider: provider, Keys: keys}.where()
+	if err != nil {
+		return nil, fmt.Errorf("find accounts by name: %w", err)
+	}
+	accounts, err := s.all(ctx, s.pool, `SELECT `+whole+` FROM oauth_accounts a JOIN users u ON u.id = a.user_id WHERE `+where, args...)
+	if err != nil {
+		return nil, fmt.Errorf("find accounts by name: %w", err)
+	}
+	return accounts, nil
+}
+
 // Filter says which accounts of a user are listed.
 type Filter struct {
 	UserID   uuid.UUID // required

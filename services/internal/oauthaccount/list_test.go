@@ -122,3 +122,23 @@ func TestARefreshIsAskedForFromTheTokenThatIsThere(t *testing.T) {
 		t.Errorf("of one that is being disconnected: %v", err)
 	}
 }
+
+func TestAccountsAreFoundByTheNamesThatTheirProviderHasForThem(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	mine, hers := b.account(b.user, "instagram", "1"), b.account(b.newUser("user-2"), "instagram", "2")
+	b.account(b.user, "reddit", "1")
+	b.exec(`UPDATE oauth_accounts SET metadata = '{"callback_id": "app-2"}' WHERE id = $1`, hers)
+	b.disconnect(hers, events.DisconnectRequested, false) // of any status
+	found, err := b.store.Find(t.Context(), "instagram", []string{"1", "app-2", "2", "unknown"})
+	var ids []uuid.UUID
+	for _, a := range found {
+		ids = append(ids, a.ID)
+	}
+	if err != nil || len(ids) != 2 || !slices.Contains(ids, mine) || !slices.Contains(ids, hers) {
+		t.Errorf("found %v, %v", ids, err)
+	}
+	if _, err := b.store.Find(t.Context(), "", []string{"1"}); err == nil {
+		t.Error("found without a provider")
+	}
+}
