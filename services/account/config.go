@@ -20,6 +20,7 @@ type Config struct {
 	NATSURL     string
 	HTTPAddr    string // host:port of the API
 	KeysetPath  string // Tink keyset that seals the tokens
+	KeysetKMS   string // URI of the key that encrypts the keyset, at a key management service; "": it is in clear
 
 	// PublicURL is where browsers and providers reach the API, without a path:
 	// what is registered with a provider begins with it.
@@ -62,6 +63,7 @@ func FromEnv(getenv func(string) string) (Config, error) {
 		NATSURL:        e.String("NATS_URL", "nats://127.0.0.1:4222"),
 		HTTPAddr:       e.Addr("POSTBUS_HTTP_ADDR", "127.0.0.1:3000"),
 		KeysetPath:     e.Required("POSTBUS_KEYSET", "the path of the Tink keyset that seals tokens"),
+		KeysetKMS:      e.String("POSTBUS_KEYSET_KMS", ""),
 		PublicURL:      e.URL("POSTBUS_PUBLIC_URL", "http://localhost:3000", "https", "http"),
 		ReturnTo:       e.List("POSTBUS_RETURN_TO"),
 		Limits:         httpapi.LimitsFrom(e),
@@ -81,6 +83,8 @@ Commands: account key create makes an API key (account key --help tells how).
 Settings (environment variables):
   DATABASE_URL              PostgreSQL connection string (required)
   POSTBUS_KEYSET            path of the Tink keyset that seals tokens (required)
+  POSTBUS_KEYSET_KMS        hcvault:// or aws-kms:// URI of the key that the keyset is encrypted with;
+                            not set: it is in clear, mode 0600
   NATS_URL                  default nats://127.0.0.1:4222
   POSTBUS_HTTP_ADDR         where the API listens; default 127.0.0.1:3000
   POSTBUS_PUBLIC_URL        where browsers and providers reach the API; default http://localhost:3000

@@ -48,10 +48,11 @@ func Ensure(ctx context.Context, s Seed) (Seeded, error) {
 	if err != nil {
 		return Seeded{}, err
 	}
-	if err := secret.NewKeysetFile(s.KeysetPath); err != nil && !errors.Is(err, fs.ErrExist) {
+	file := secret.Keyset{Path: s.KeysetPath}
+	if err := file.Create(ctx); err != nil && !errors.Is(err, fs.ErrExist) {
 		return Seeded{}, err
 	}
-	sealer, err := secret.LoadSealer(s.KeysetPath)
+	sealer, err := secret.LoadSealer(file)
 	if err != nil {
 		return Seeded{}, err
 	}

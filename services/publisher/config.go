@@ -21,6 +21,7 @@ type Config struct {
 	NATSURL     string
 	HTTPAddr    string // host:port of the API
 	KeysetPath  string // Tink keyset that sealed the tokens
+	KeysetKMS   string // URI of the key that encrypts the keyset, at a key management service; "": it is in clear
 
 	PublishesPerUser int64          // requests for a publish over HTTP that a user has in a minute; 20
 	Limits           httpapi.Limits // of all other API calls
@@ -65,6 +66,7 @@ func FromEnv(getenv func(string) string) (Config, error) {
 		NATSURL:        e.String("NATS_URL", "nats://127.0.0.1:4222"),
 		HTTPAddr:       e.Addr("POSTBUS_HTTP_ADDR", "127.0.0.1:3000"),
 		KeysetPath:     e.Required("POSTBUS_KEYSET", "the path of the Tink keyset that seals tokens"),
+		KeysetKMS:      e.String("POSTBUS_KEYSET_KMS", ""),
 		Limits:         httpapi.LimitsFrom(e),
 		StreamReplicas: int(e.Int("POSTBUS_STREAM_REPLICAS", 1, 1, 5)),
 		StreamMaxBytes: e.Int("POSTBUS_STREAM_MAX_BYTES", 1<<30, 1<<20, 1<<50),
@@ -83,6 +85,8 @@ account, reports publish.completed or what happened instead.
 Settings (environment variables):
   DATABASE_URL              PostgreSQL connection string (required)
   POSTBUS_KEYSET            path of the Tink keyset that seals tokens (required)
+  POSTBUS_KEYSET_KMS        hcvault:// or aws-kms:// URI of the key that the keyset is encrypted with;
+                            not set: it is in clear, mode 0600
   NATS_URL                  default nats://127.0.0.1:4222
   POSTBUS_HTTP_ADDR         where the API listens; default 127.0.0.1:3000
   POSTBUS_MIGRATE_URL       if set, the schema is brought up to date at start with this connection

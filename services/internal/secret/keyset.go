@@ -1,40 +1,117 @@
 package secret
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"time"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
 	"github.com/tink-crypto/tink-go/v2/keyset"
+	"github.com/tink-crypto/tink-go/v2/tink"
 )
 
-// LoadKeyset reads a Tink keyset in clear JSON from a file that nobody but its
-// owner can read (mode 0600 or stricter).
-func LoadKeyset(path string) (*keyset.Handle, error) {
-	f, err := os.Open(path)
+// Keyset is a file with a Tink keyset in JSON.
+type Keyset struct {
+	Path string
+	// KMS is the URI of the key that the file is encrypted with, at a key
+	// management service: hcvault://host:port/transit/keys/name (address by https;
+	// VAULT_TOKEN, VAULT_CACERT and the like are read from the environment) or
+	// aws-kms://arn:aws:kms:... (with the AWS SDK's usual settings). "": the file is
+	// in clear, and nobody but its owner may read it (mode 0600 or stricter).
+	KMS string
+}
+
+// kmsLimit bounds a call to the key management service.
+const kmsLimit = 15 * time.Second
+
+// Read returns the keys. Its errors hold none.
+func (k Keyset) Read(ctx context.Context) (*keyset.Handle, error) {
+	keys, err := k.read(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("load keyset: %w", err)
-	}
-	defer f.Close() //nolint:errcheck // nothing was written
-	if err := private(f); err != nil {
-		return nil, fmt.Errorf("load keyset: %w", err)
-	}
-	keys, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(f))
-	if err != nil { // not wrapped: the JSON decoder quotes what it cannot read, which may be a key
-		return nil, fmt.Errorf("load keyset: %s is not a Tink keyset in JSON", path)
 	}
 	return keys, nil
 }
 
-// LoadSealer returns a Sealer over the keyset in a file (see LoadKeyset).
-func LoadSealer(path string) (*Sealer, error) {
-	keys, err := LoadKeyset(path)
+func (k Keyset) read(ctx context.Context) (*keyset.Handle, error) {
+	f, err := os.Open(k.Path)
 	if err != nil {
 		return nil, err
 	}
-	return NewSealer(keys)
+	defer f.Close() //nolint:errcheck // nothing was written
+	if k.KMS != "" {
+		return k.readSealed(ctx, f)
+	}
+	if err := private(f); err != nil {
+		return nil, err
+	}
+	keys, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(f))
+	if err != nil { // not wrapped: the JSON decoder quotes what it cannot read, which may be a key
+		return nil, fmt.Errorf("%s is not a Tink keyset in JSON; one that is encrypted needs POSTBUS_KEYSET_KMS", k.Path)
+	}
+	return keys, nil
+}
+
+func (k Keyset) readSealed(ctx context.Context, f *os.File) (*keyset.Handle, error) {
+	return withKey(ctx, k.KMS, func(key tink.AEAD) (*keyset.Handle, error) {
+		keys, err := keyset.Read(keyset.NewJSONReader(f), key)
+		if err != nil {
+			return nil, fmt.Errorf("%s cannot be opened with %s: %w", k.Path, k.KMS, err)
+		}
+		return keys, nil
+	})
+}
+
+// write replaces the file at once and for good: whoever reads it meanwhile gets
+// the old keys or the new ones, and a key that a power cut takes takes every
+// token with it. With fresh set, a file that exists is an error that matches
+// fs.ErrExist.
+func (k Keyset) write(ctx context.Context, keys *keyset.Handle, fresh bool) error {
+	body, err := k.encode(ctx, keys)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(k.Path), ".keyset-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) //nolint:errcheck // it was renamed, or is of no use
+	_, err = f.Write(body)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if fresh {
+		err = os.Link(f.Name(), k.Path) // refuses to replace a file
+	} else {
+		err = os.Rename(f.Name(), k.Path)
+	}
+	return errors.Join(err, syncDir(filepath.Dir(k.Path)))
+}
+
+func (k Keyset) encode(ctx context.Context, keys *keyset.Handle) ([]byte, error) {
+	var b bytes.Buffer
+	if k.KMS == "" {
+		err := insecurecleartextkeyset.Write(keys, keyset.NewJSONWriter(&b))
+		return b.Bytes(), err
+	}
+	return withKey(ctx, k.KMS, func(key tink.AEAD) ([]byte, error) {
+		err := keys.Write(keyset.NewJSONWriter(&b), key)
+		return b.Bytes(), err
+	})
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // private asks the open file, not the path: what was checked is what is read.
@@ -51,24 +128,88 @@ func private(f *os.File) error {
 	return nil
 }
 
-// NewKeysetFile makes a keyset of one AES-256-GCM key and writes it to path
-// with mode 0600. A file that exists stays as it is and is an error that
-// matches fs.ErrExist. It is meant for the local system: in production the
-// keyset comes from whoever keeps the keys.
-func NewKeysetFile(path string) error {
+// Create makes a keyset of one AES-256-GCM key. A file that exists stays as it
+// is and is an error that matches fs.ErrExist.
+func (k Keyset) Create(ctx context.Context) error {
+	if _, err := os.Lstat(k.Path); err == nil {
+		return fmt.Errorf("make keyset: %s: %w", k.Path, fs.ErrExist)
+	}
 	keys, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
+	if err == nil {
+		err = k.write(ctx, keys, true)
+	}
 	if err != nil {
 		return fmt.Errorf("make keyset: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	return nil
+}
+
+// Add puts a new key into the file, which opens and does not seal yet, and
+// returns its id. Where processes read copies of the file, it comes to all of
+// them before Promote: one that meets a token of a key that it lacks cannot open
+// it.
+func (k Keyset) Add(ctx context.Context) (id uint32, err error) {
+	err = k.change(ctx, "add a key to keyset", func(m *keyset.Manager, _ *keyset.Handle) error {
+		id, err = m.Add(aead.AES256GCMKeyTemplate())
+		return err
+	})
+	return id, err
+}
+
+// Promote makes the newest key seal, and returns its id.
+func (k Keyset) Promote(ctx context.Context) (id uint32, err error) {
+	err = k.change(ctx, "promote a key of keyset", func(m *keyset.Manager, keys *keyset.Handle) error {
+		newest, err := keys.Entry(keys.Len() - 1)
+		if err != nil {
+			return err
+		}
+		if newest.IsPrimary() {
+			return errors.New("the newest key seals already: add one first")
+		}
+		id = newest.KeyID()
+		return m.SetPrimary(id)
+	})
+	return id, err
+}
+
+// Prune removes every key but the one that seals, and returns how many there
+// were. What they sealed does not open any more: call it when nothing is left
+// that they did.
+func (k Keyset) Prune(ctx context.Context) (removed int, err error) {
+	err = k.change(ctx, "prune keyset", func(m *keyset.Manager, keys *keyset.Handle) error {
+		for i := range keys.Len() {
+			e, err := keys.Entry(i)
+			if err != nil {
+				return err
+			}
+			if e.IsPrimary() {
+				continue
+			}
+			if err := m.Delete(e.KeyID()); err != nil {
+				return err
+			}
+			removed++
+		}
+		return nil
+	})
+	return removed, err
+}
+
+func (k Keyset) change(ctx context.Context, what string, f func(*keyset.Manager, *keyset.Handle) error) error {
+	keys, err := k.read(ctx)
 	if err != nil {
-		return fmt.Errorf("make keyset: %w", err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
-	err = insecurecleartextkeyset.Write(keys, keyset.NewJSONWriter(f))
-	// Synced before anything is sealed with it: a key that a power cut takes
-	// takes every token with it.
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return errors.Join(fmt.Errorf("make keyset: %w", err), os.Remove(path))
+	m := keyset.NewManagerFromHandle(keys)
+	err = f(m, keys)
+	if err == nil {
+		keys, err = m.Handle()
+	}
+	if err == nil {
+		err = k.write(ctx, keys, false)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 func newFile(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "keyset.json")
-	if err := secret.NewKeysetFile(path); err != nil {
+	if err := (secret.Keyset{Path: path}).Create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -26,11 +26,10 @@ func TestAKeysetFileSealsAcrossRestarts(t *testing.T) {
 	path := newFile(t)
 	var sealed []byte
 	for start := range 2 {
-		keys, err := secret.LoadKeyset(path)
+		s, err := secret.LoadSealer(secret.Keyset{Path: path})
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := newSealer(t, keys)
 		if start == 0 {
 			sealed = seal(t, s)
 		}
@@ -51,7 +50,7 @@ func TestANewKeysetFileIsPrivateAndNeverReplacesOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := secret.NewKeysetFile(path); !errors.Is(err, fs.ErrExist) {
+	if err := (secret.Keyset{Path: path}).Create(t.Context()); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("a second keyset: %v", err)
 	}
 	after, err := os.ReadFile(path)
@@ -70,7 +69,7 @@ func TestAKeysetFileThatOthersMayReadIsRefused(t *testing.T) {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}
-		_, err := secret.LoadKeyset(path)
+		_, err := secret.LoadSealer(secret.Keyset{Path: path})
 		if (err == nil) != ok {
 			t.Errorf("mode %04o: %v", mode, err)
 		}
@@ -103,7 +102,7 @@ func TestWhatIsNoKeysetIsRefusedWithoutQuotingIt(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := secret.LoadKeyset(path)
+		_, err := secret.LoadSealer(secret.Keyset{Path: path})
 		if err == nil {
 			t.Errorf("%s: taken for a keyset", name)
 			continue
@@ -116,11 +115,11 @@ func TestWhatIsNoKeysetIsRefusedWithoutQuotingIt(t *testing.T) {
 
 func TestAMissingKeysetFileIsSaid(t *testing.T) {
 	t.Parallel()
-	_, err := secret.LoadKeyset(filepath.Join(t.TempDir(), "none.json"))
+	_, err := secret.LoadSealer(secret.Keyset{Path: filepath.Join(t.TempDir(), "none.json")})
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := secret.LoadKeyset(t.TempDir()); err == nil {
+	if _, err := secret.LoadSealer(secret.Keyset{Path: t.TempDir()}); err == nil {
 		t.Error("a directory was read as a keyset")
 	}
 }

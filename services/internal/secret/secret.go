@@ -6,8 +6,10 @@
 // can write to the database cannot give one account the token of another.
 //
 // What is sealed carries the id of the key that sealed it. A keyset may hold
-// several keys: the primary seals, all of them open, which is what rotation
-// needs.
+// several keys: the primary seals, all of them open. To rotate, a new key is added
+// and promoted (Keyset.Add, Keyset.Promote) while processes run: each reads the
+// file again when it meets a key that it does not know, and within Stale seals
+// with the new one. Then everything is sealed anew, and the old keys are pruned.
 //
 // Opened values are connectors.Secret, the type that prints "[redacted]". No
 // error of this package holds a token, ciphertext or key.
@@ -17,12 +19,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-
-	"github.com/tink-crypto/tink-go/v2/aead"
-	"github.com/tink-crypto/tink-go/v2/keyset"
-	"github.com/tink-crypto/tink-go/v2/tink"
-
-	"postbus.dev/services/connectors"
 )
 
 // ErrNotOpened means that a sealed value was not sealed for this place by a key
@@ -51,49 +47,4 @@ func (ad AD) encode() ([]byte, error) {
 		out = append(out, f...)
 	}
 	return out, nil
-}
-
-// Sealer seals and opens secrets with one keyset. It is safe for concurrent use.
-type Sealer struct{ aead tink.AEAD }
-
-// NewSealer returns a Sealer over an AEAD keyset, wherever the keyset came from.
-func NewSealer(keys *keyset.Handle) (*Sealer, error) {
-	if keys == nil {
-		return nil, errors.New("make sealer: no keyset")
-	}
-	a, err := aead.New(keys)
-	if err != nil {
-		return nil, fmt.Errorf("make sealer: %w", err)
-	}
-	return &Sealer{aead: a}, nil
-}
-
-// Seal encrypts plain for the place ad. An empty secret is refused: where there
-// is no token the column is null, and an empty one must never replace a token.
-func (s *Sealer) Seal(plain connectors.Secret, ad AD) ([]byte, error) {
-	if plain.Empty() {
-		return nil, fmt.Errorf("seal %s.%s: the secret is empty", ad.Table, ad.Column)
-	}
-	bound, err := ad.encode()
-	if err != nil {
-		return nil, fmt.Errorf("seal %s.%s: %w", ad.Table, ad.Column, err)
-	}
-	sealed, err := s.aead.Encrypt([]byte(plain.Reveal()), bound)
-	if err != nil {
-		return nil, fmt.Errorf("seal %s.%s: %w", ad.Table, ad.Column, err)
-	}
-	return sealed, nil
-}
-
-// Open decrypts what Seal made for the same ad, or returns ErrNotOpened.
-func (s *Sealer) Open(sealed []byte, ad AD) (connectors.Secret, error) {
-	bound, err := ad.encode()
-	if err != nil {
-		return connectors.Secret{}, fmt.Errorf("open %s.%s: %w", ad.Table, ad.Column, err)
-	}
-	plain, err := s.aead.Decrypt(sealed, bound)
-	if err != nil { // Tink says no more than that it failed
-		return connectors.Secret{}, fmt.Errorf("open %s.%s: %w", ad.Table, ad.Column, ErrNotOpened)
-	}
-	return connectors.NewSecret(string(plain)), nil
 }
