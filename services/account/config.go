@@ -78,7 +78,8 @@ func FromEnv(getenv func(string) string) (Config, error) {
 const Usage = `Keeps users, their API keys and their connected OAuth accounts: connects them in the
 browser, disconnects them, tells the other services what became of them.
 
-Commands: account key create makes an API key (account key --help tells how).
+Commands: account key create makes an API key, account keyset keeps the keys that seal
+tokens (account key --help and account keyset --help tell how).
 
 Settings (environment variables):
   DATABASE_URL              PostgreSQL connection string (required)

@@ -1,4 +1,5 @@
-// Command account runs the account service, or makes an API key.
+// Command account runs the account service, makes an API key, or keeps the keys
+// that seal tokens.
 package main
 
 import (
@@ -10,8 +11,13 @@ import (
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "key" {
-		os.Exit(account.KeyCommand(context.Background(), os.Args[2:], os.Getenv, os.Stdout, os.Stderr))
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "key":
+			os.Exit(account.KeyCommand(context.Background(), os.Args[2:], os.Getenv, os.Stdout, os.Stderr))
+		case "keyset":
+			os.Exit(account.KeysetCommand(context.Background(), os.Args[2:], os.Getenv, os.Stdout, os.Stderr))
+		}
 	}
 	process.Main("account", account.Usage, func(ctx context.Context, getenv func(string) string) error {
 		cfg, err := account.FromEnv(getenv)

@@ -1,0 +1,157 @@
+package account_test
+
+import (
+	"bytes"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"postbus.dev/deploy/testbed"
+	"postbus.dev/services/account"
+	"postbus.dev/services/connectors"
+	"postbus.dev/services/internal/oauthaccount"
+	"postbus.dev/services/internal/postgres"
+	"postbus.dev/services/internal/secret"
+	"postbus.dev/services/internal/tenant"
+)
+
+// vaultBundle is a database with accounts whose tokens a keyset file seals.
+type vaultBundle struct {
+	*testing.T
+	dsn, path string
+	store     *oauthaccount.Store
+	user      uuid.UUID
+	ids       [][16]byte
+}
+
+func (b *vaultBundle) run(command string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	env := map[string]string{"DATABASE_URL": b.dsn, "POSTBUS_KEYSET": b.path}
+	code = account.KeysetCommand(b.Context(), strings.Fields(command), func(name string) string { return env[name] }, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func (b *vaultBundle) must(command string) string {
+	b.Helper()
+	code, stdout, stderr := b.run(command)
+	if code != 0 || stderr != "" {
+		b.Fatalf("%s: %d %s", command, code, stderr)
+	}
+	return stdout
+}
+
+// connect adds an account; every second one has a refresh token.
+func (b *vaultBundle) connect(i int) {
+	b.Helper()
+	n := oauthaccount.New{UserID: b.user, Provider: "instagram", ProviderAccountID: fmt.Sprint("1784", i), AccessToken: connectors.NewSecret(fmt.Sprint("token-", i))}
+	if i%2 == 0 {
+		n.RefreshToken = connectors.NewSecret(fmt.Sprint("refresh-", i))
+	}
+	c, err := b.store.Connect(b.Context(), n)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ids = append(b.ids, c.Account.ID)
+}
+
+func setupVault(t *testing.T, accounts int) *vaultBundle {
+	t.Helper()
+	b := &vaultBundle{T: t, dsn: testbed.Database(t), path: filepath.Join(t.TempDir(), "keyset.json")}
+	b.must("new")
+	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: b.dsn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	sealer, err := secret.LoadSealer(secret.Keyset{Path: b.path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.store, err = oauthaccount.NewStore(oauthaccount.StoreConfig{Pool: pool, Sealer: sealer, Service: "account"}); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := tenant.New(tenant.Config{Pool: pool})
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, err := keys.CreateUser(t.Context(), "demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.user = user.ID
+	for i := range accounts {
+		b.connect(i)
+	}
+	return b
+}
+
+func TestKeysAreRotatedWhileAServiceRuns(t *testing.T) {
+	t.Parallel()
+	const n = 7
+	b := setupVault(t, n)
+	b.must("rotate")
+	b.connect(n) // a service that has not looked at the file yet seals with the old key
+	if code, _, stderr := b.run("prune"); code != 1 || !strings.Contains(stderr, "reseal first") {
+		t.Errorf("pruned what still seals: %d %s", code, stderr)
+	}
+	if out := b.must("reseal"); !strings.Contains(out, fmt.Sprintf("%d accounts sealed anew", n+1)) || !strings.Contains(out, "nothing is left") {
+		t.Error(out)
+	}
+	if out := b.must("prune"); !strings.Contains(out, "removed 1 keys") {
+		t.Error(out)
+	}
+	accounts, err := b.store.Get(t.Context(), b.ids)
+	if err != nil || len(accounts) != n+1 {
+		t.Fatalf("%d accounts, %v", len(accounts), err)
+	}
+	for i, id := range b.ids {
+		a, err := accounts[id].Open()
+		if err != nil || a.AccessToken.Reveal() != fmt.Sprint("token-", i) || accounts[id].Version != 1 {
+			t.Errorf("account %d: %v, version %d", i, err, accounts[id].Version)
+		}
+	}
+}
+
+func TestTokensThatNoKeyOpensAreNamed(t *testing.T) {
+	t.Parallel()
+	b := setupVault(t, 3)
+	other := filepath.Join(t.TempDir(), "other.json")
+	b.path = other
+	b.must("new")
+	code, _, stderr := b.run("reseal")
+	if code != 1 || !strings.Contains(stderr, "tokens of 3 accounts") || strings.Contains(stderr, "token-") {
+		t.Errorf("%d %s", code, stderr)
+	}
+}
+
+func TestAKeysetCommandSaysWhatIsWrongWithIt(t *testing.T) {
+	t.Parallel()
+	none := func(string) string { return "" }
+	for args, wants := range map[string][]string{
+		"":           {"one command is needed", "POSTBUS_KEYSET"},
+		"shred":      {"one command is needed"},
+		"new please": {"one command is needed"},
+		"reseal":     {"POSTBUS_KEYSET", "DATABASE_URL"},
+	} {
+		var out, errs bytes.Buffer
+		if code := account.KeysetCommand(t.Context(), strings.Fields(args), none, &out, &errs); code != 2 {
+			t.Errorf("%q: exit code %d", args, code)
+		}
+		for _, want := range wants {
+			if !strings.Contains(errs.String(), want) {
+				t.Errorf("%q: no %q in %s", args, want, &errs)
+			}
+		}
+	}
+	b := setupVault(t, 0)
+	if code, _, stderr := b.run("new"); code != 1 || !strings.Contains(stderr, "exists") {
+		t.Errorf("a keyset was replaced: %d %s", code, stderr)
+	}
+	var out, errs bytes.Buffer
+	if code := account.KeysetCommand(t.Context(), []string{"--help"}, none, &out, &errs); code != 0 || !strings.Contains(out.String(), "rotate") {
+		t.Error("no help")
+	}
+}
