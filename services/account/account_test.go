@@ -86,7 +86,7 @@ func TestTheServiceStartsWithEverythingAwayAndThenWorks(t *testing.T) {
 	t.Parallel()
 	cluster, server := testbed.Cluster(t), testbed.NATSServer(t, nats.Config{})
 	dsn, keyset := cluster.Database(t), filepath.Join(t.TempDir(), "keyset.json")
-	if err := secret.NewKeysetFile(keyset); err != nil {
+	if err := (secret.Keyset{Path: keyset}).Create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := cluster.Stop(); err != nil {
@@ -160,7 +160,7 @@ func openStore(t *testing.T, dsn, keyset string) (*oauthaccount.Store, uuid.UUID
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	sealer, err := secret.LoadSealer(keyset)
+	sealer, err := secret.LoadSealer(secret.Keyset{Path: keyset})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +222,7 @@ func (b *bed) saw(name string, id uuid.UUID) bool {
 func TestADrainedEventThatCannotBeMeantIsRefused(t *testing.T) {
 	t.Parallel()
 	keyset := filepath.Join(t.TempDir(), "keyset.json")
-	if err := secret.NewKeysetFile(keyset); err != nil {
+	if err := (secret.Keyset{Path: keyset}).Create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	b := &bed{T: t}
