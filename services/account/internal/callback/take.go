@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/internal/httpapi"
@@ -187,7 +189,7 @@ func (t *Taker) answer(w http.ResponseWriter, code, provider string) {
 	_ = json.NewEncoder(w).Encode(body)
 }
 
-// report writes one line and counts. Nothing of an unverified body is in it.
+// report writes one line, tells the span and counts. Nothing of an unverified body is in it.
 func (t *Taker) report(r *http.Request, c call, o outcome, more ...slog.Attr) {
 	attrs := append([]slog.Attr{slog.String("outcome", string(o)), slog.String("provider", c.provider), slog.String("kind", c.kind)}, more...)
 	level := slog.LevelInfo
@@ -197,6 +199,8 @@ func (t *Taker) report(r *http.Request, c call, o outcome, more ...slog.Attr) {
 	case failed:
 		level = slog.LevelError
 	}
+	trace.SpanFromContext(r.Context()).SetAttributes(attribute.String("postbus.callback.outcome", string(o)),
+		attribute.String("postbus.provider", c.provider), attribute.String("postbus.callback.kind", c.kind))
 	t.cfg.Logger.LogAttrs(r.Context(), level, "a provider called", attrs...)
 	t.metrics.count(r.Context(), c, o)
 }
