@@ -10,6 +10,8 @@ import (
 
 	"postbus.dev/events"
 	"postbus.dev/services/account/internal/api"
+	"postbus.dev/services/account/internal/callback"
+	"postbus.dev/services/account/internal/connect"
 	"postbus.dev/services/account/internal/disconnect"
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/connectors/all"
@@ -47,6 +49,8 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	g := process.NewGroup(process.GroupConfig{Logger: p.Logger, Limit: grace})
 	g.Add("relay", p.Relay.Run)
 	g.Add("disconnect", p.job.Run)
+	g.Add("connect", p.operations.connect.Run)
+	g.Add("callbacks", p.operations.callbacks.Run)
 	g.Add("consumer", func(ctx context.Context) error {
 		return p.Bus.Run(ctx, bus.Handler{Consumer: events.ConsumerAccount, Handle: process.Stores(p.handle)})
 	})
@@ -65,6 +69,8 @@ type program struct {
 	conns    map[string]connectors.Publisher
 	job      *disconnect.Job
 	server   *process.Server
+
+	operations operations
 }
 
 func (p *program) openStores(context.Context) (err error) {
@@ -108,11 +114,10 @@ func (p *program) buildAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o, err := p.operations()
-	if err != nil {
+	if err := p.buildOperations(); err != nil {
 		return err
 	}
-	register(web, o)
+	p.operations.register(web)
 	if p.server, err = p.Listen(ctx, p.cfg.HTTPAddr, web, func() {}); err != nil {
 		return err
 	}
@@ -120,8 +125,17 @@ func (p *program) buildAPI(ctx context.Context) error {
 	return nil
 }
 
-// operations makes what answers on the API.
-func (p *program) operations() (o operations, err error) {
-	o.accounts, err = api.New(api.Config{Accounts: p.accounts, Tenants: p.keys, Connectors: p.conns, Logger: p.Logger})
-	return o, err
+// buildOperations makes what answers on the API.
+func (p *program) buildOperations() error {
+	a, err1 := api.New(api.Config{Accounts: p.accounts, Tenants: p.keys, Connectors: p.conns, Logger: p.Logger})
+	f, err2 := connect.New(connect.Config{
+		Pool: p.Pool, Sealer: p.sealer, Accounts: p.accounts, Users: p.keys, Connectors: p.conns,
+		PublicURL: p.cfg.PublicURL, ReturnTo: p.cfg.ReturnTo, Logger: p.Logger, Tracer: p.Tracer, Meter: p.Meter,
+	})
+	t, err3 := callback.New(callback.Config{
+		Pool: p.Pool, Accounts: p.accounts, Connectors: p.conns, Service: service, Wrote: p.Relay.Poke,
+		PublicURL: p.cfg.PublicURL, Logger: p.Logger, Meter: p.Meter,
+	})
+	p.operations = operations{accounts: a, connect: f, callbacks: t}
+	return errors.Join(err1, err2, err3)
 }

@@ -2,6 +2,8 @@ package account
 
 import (
 	"postbus.dev/services/account/internal/api"
+	"postbus.dev/services/account/internal/callback"
+	"postbus.dev/services/account/internal/connect"
 	"postbus.dev/services/internal/httpapi"
 )
 
@@ -26,15 +28,20 @@ func OpenAPI() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	register(web, operations{accounts: new(api.API)})
+	operations{accounts: new(api.API), connect: new(connect.Flow), callbacks: new(callback.Taker)}.register(web)
 	return web.Document()
 }
 
-// operations are the packages that answer on the one API of the service.
+// operations are the packages that answer on the one API of the service. For its
+// document they need not be made.
 type operations struct {
-	accounts *api.API
+	accounts  *api.API
+	connect   *connect.Flow
+	callbacks *callback.Taker
 }
 
-func register(web *httpapi.API, o operations) {
+func (o operations) register(web *httpapi.API) {
+	o.connect.Register(web)
 	o.accounts.Register(web)
+	o.callbacks.Register(web)
 }
