@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -19,14 +21,21 @@ func (s *system) writeEnv() error {
 	var b strings.Builder
 	for _, v := range [][2]string{
 		{"DATABASE_URL", s.dsn}, {"NATS_URL", s.natsURL}, {"POSTBUS_KEYSET", keyset},
-		{instagramURL, s.getenv(instagramURL)},
+		{"POSTBUS_PUBLIC_URL", s.apiURL},
 	} {
-		fmt.Fprintf(&b, "%s='%s'\n", v[0], strings.ReplaceAll(v[1], "'", `'\''`))
+		b.WriteString(setting(v[0], v[1]))
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.providers)) {
+		b.WriteString(setting(name, s.getenv(name)))
 	}
 	if err := os.WriteFile(s.path(envFile), []byte(b.String()), 0o600); err != nil {
 		return fmt.Errorf("write settings: %w", err)
 	}
 	return nil
+}
+
+func setting(name, value string) string {
+	return fmt.Sprintf("%s='%s'\n", name, strings.ReplaceAll(value, "'", `'\''`))
 }
 
 func (s *system) path(name string) string { return filepath.Join(s.cfg.dataDir, name) }

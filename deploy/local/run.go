@@ -1,25 +1,24 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
-
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"postbus.dev/deploy/testbed/nats"
 	"postbus.dev/deploy/testbed/postgres"
 	"postbus.dev/migrations"
 	"postbus.dev/services/account"
-	"postbus.dev/services/connectors"
 	"postbus.dev/services/connectors/sandbox"
-	"postbus.dev/services/publisher"
 )
 
 const (
@@ -38,6 +37,9 @@ type system struct {
 	out                              io.Writer
 	log                              io.Writer
 	dsn, natsURL, sandboxURL, apiURL string
+	door                             net.Listener // of the API
+	stand                            *sandbox.Sandbox
+	providers                        map[string]string // settings that make the stand-ins the providers
 	spans                            *spans
 	seeded                           account.Seeded
 	started                          time.Time
@@ -65,6 +67,10 @@ func run(ctx context.Context, cfg config, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 	s.log = log
+	if err := s.openDoor(ctx); err != nil {
+		return err
+	}
+	defer func() { _ = s.door.Close() }()
 
 	db, err := s.startPostgreSQL(ctx)
 	if err != nil {
@@ -76,12 +82,12 @@ func run(ctx context.Context, cfg config, out io.Writer) (err error) {
 		return err
 	}
 	defer bus.Stop()
-	stand, server, err := s.serveSandbox()
+	server, err := s.serveSandbox()
 	if err != nil {
 		return err
 	}
-	defer func() { stand.Close(); err = errors.Join(err, server.Close()) }()
-	if err := s.prepare(ctx, stand); err != nil {
+	defer func() { s.stand.Close(); err = errors.Join(err, server.Close()) }()
+	if err := s.prepare(ctx); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.Remove(s.path(envFile))) }()
@@ -120,92 +126,60 @@ func (s *system) startNATS() (*nats.Server, error) {
 	return bus, nil
 }
 
-func (s *system) serveSandbox() (*sandbox.Sandbox, *sandbox.Server, error) {
-	stand, err := sandbox.New(sandbox.Config{Factor: factor, Profile: sandbox.Faithful, StatePath: s.path("sandbox.json")})
-	if err != nil {
-		return nil, nil, fmt.Errorf("make sandbox: %w", err)
+// openDoor takes the API's address. What is registered with the providers begins
+// with it, so that it must be known before anything else; it is served once the
+// services are there.
+func (s *system) openDoor(ctx context.Context) (err error) {
+	if s.door, err = new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.httpAddr); err != nil {
+		return fmt.Errorf("%w (POSTBUS_HTTP_ADDR sets the address)", err)
 	}
-	server, err := stand.Serve(sandbox.ServeConfig{Addr: s.cfg.sandboxAddr})
+	s.apiURL = asURL(s.door.Addr().String())
+	return nil
+}
+
+func (s *system) serveSandbox() (server *sandbox.Server, err error) {
+	s.stand, err = sandbox.New(sandbox.Config{Factor: factor, Profile: sandbox.Faithful, StatePath: s.path("sandbox.json"), PublicURL: s.apiURL})
 	if err != nil {
-		stand.Close()
-		return nil, nil, fmt.Errorf("serve sandbox: %w (POSTBUS_SANDBOX_ADDR sets the address)", err)
+		return nil, fmt.Errorf("make sandbox: %w", err)
+	}
+	if server, err = s.stand.Serve(sandbox.ServeConfig{Addr: s.cfg.sandboxAddr}); err != nil {
+		s.stand.Close()
+		return nil, fmt.Errorf("serve sandbox: %w (POSTBUS_SANDBOX_ADDR sets the address)", err)
 	}
 	s.sandboxURL = asURL(server.Addr)
 	s.say("Sandbox     %s", s.sandboxURL)
-	if url := s.cfg.getenv("INSTAGRAM_BASE_URL"); url != "" {
-		s.say("Provider    %s: INSTAGRAM_BASE_URL is set, posts go there and not to the sandbox", url)
+	s.providers = s.stand.Settings(s.sandboxURL, s.apiURL)
+	for _, name := range slices.Sorted(maps.Keys(s.providers)) {
+		if url := s.cfg.getenv(name); strings.HasSuffix(name, "_BASE_URL") && url != "" {
+			s.say("Provider    %s: %s is set, posts go there and not to the sandbox", url, name)
+		}
 	}
-	return stand, server, nil
+	return server, nil
 }
 
-// prepare brings the schema up to date, as cmd/migrate does in production, puts
-// the demo accounts in, and tells other processes where everything is.
-func (s *system) prepare(ctx context.Context, stand *sandbox.Sandbox) error {
+// prepare brings the schema up to date, as cmd/migrate does in production, makes
+// the demo user and her key, and tells other processes where everything is.
+func (s *system) prepare(ctx context.Context) error {
 	if err := migrations.EnsureRoles(ctx, s.dsn); err != nil {
 		return err
 	}
 	if _, err := migrations.Apply(ctx, s.dsn, nil); err != nil {
 		return fmt.Errorf("the data in %s does not fit this version: move it away to start anew, %s (%w)", s.cfg.dataDir, otherDir, err)
 	}
-	seed := account.Seed{DatabaseURL: s.dsn, KeysetPath: s.keyset(), KeyPath: s.path("api-key"), ExternalID: demoUser}
-	for _, a := range stand.Accounts("") {
-		seed.Accounts = append(seed.Accounts, account.SeedAccount{
-			Provider: a.Provider, ProviderAccountID: a.ID, Username: a.Username, AccessToken: connectors.NewSecret(a.Token),
-		})
-	}
 	var err error
-	if s.seeded, err = account.Ensure(ctx, seed); err != nil {
-		return fmt.Errorf("connect the demo accounts: %w", err)
+	s.seeded, err = account.Ensure(ctx, account.Seed{DatabaseURL: s.dsn, KeysetPath: s.keyset(), KeyPath: s.path("api-key"), ExternalID: demoUser})
+	if err != nil {
+		return fmt.Errorf("make the demo user: %w", err)
 	}
 	return s.writeEnv()
 }
 
-// serve runs the services until ctx ends, one of them fails, or, with
-// POSTBUS_DEMO=once, the first posts are through.
-func (s *system) serve(ctx context.Context) error {
-	own, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	listening, ended := make(chan string, 1), make(chan error, 1)
-	go func() {
-		err := s.publish(own, listening)
-		if own.Err() == nil {
-			cancel(fmt.Errorf("publisher: %w", cmp.Or(err, errors.New("it ended without being asked to"))))
-			err = nil // told once
-		}
-		ended <- err
-	}()
-	err := s.show(own, listening)
-	switch {
-	case ctx.Err() != nil && s.cfg.once:
-		err = errors.New("stopped before the first posts were through")
-	case ctx.Err() != nil:
-		s.say("\nstopping (Ctrl-C once more: at once)")
-		err = nil
-	case own.Err() != nil:
-		err = context.Cause(own)
-	}
-	cancel(nil)
-	return errors.Join(err, <-ended)
-}
-
-// publish is the publisher service.
-func (s *system) publish(ctx context.Context, listening chan<- string) error {
-	return publisher.Run(ctx, publisher.Config{
-		DatabaseURL: postgres.As(s.dsn, migrations.RolePublisher), NATSURL: s.natsURL, HTTPAddr: s.cfg.httpAddr, KeysetPath: s.keyset(),
-		TimeFactor: factor, Grace: grace, Lease: lease,
-		LogWriter: s.log, SpanExporters: []sdktrace.SpanExporter{s.spans},
-		Getenv: s.getenv, Listening: func(addr string) { listening <- addr },
-	})
-}
-
-// show publishes the first posts and, unless that was all, stays.
-func (s *system) show(ctx context.Context, listening <-chan string) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case addr := <-listening:
-		s.apiURL = asURL(addr)
-		s.say("API         %s\n", s.apiURL)
+// show connects accounts, publishes the first posts and, unless that was all,
+// stays.
+func (s *system) show(ctx context.Context) error {
+	s.say("API         %s\n", s.apiURL)
+	if err := s.connectAccounts(ctx); err != nil {
+		return err
 	}
 	if err := s.demo(ctx); err != nil || s.cfg.once {
 		return err
@@ -215,12 +189,10 @@ func (s *system) show(ctx context.Context, listening <-chan string) error {
 	return ctx.Err()
 }
 
-const instagramURL = "INSTAGRAM_BASE_URL"
-
-// getenv points the connectors at the sandbox.
+// getenv makes the stand-ins the providers, except where somebody set another.
 func (s *system) getenv(name string) string {
-	if v := s.cfg.getenv(name); v != "" || name != instagramURL {
+	if v := s.cfg.getenv(name); v != "" {
 		return v
 	}
-	return s.sandboxURL + "/instagram"
+	return s.providers[name]
 }

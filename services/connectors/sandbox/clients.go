@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -24,6 +25,18 @@ func LocalClient(provider, publicURL string) stage.Client {
 		DeauthorizeURL: at + "callbacks/" + provider + "/deauthorize",
 		DeletionURL:    at + "callbacks/" + provider + "/deletion",
 	}
+}
+
+// Settings are the environment variables that make the stand-ins, served at
+// url, the providers of a Postbus that browsers see at publicURL.
+func (s *Sandbox) Settings(url, publicURL string) map[string]string {
+	all := map[string]string{}
+	for _, p := range s.providers {
+		maps.Copy(all, p.Settings(url+"/"+p.Name()))
+		client, prefix := LocalClient(p.Name(), publicURL), strings.ToUpper(p.Name())
+		all[prefix+"_CLIENT_ID"], all[prefix+"_CLIENT_SECRET"] = client.ID, client.Secret
+	}
+	return all
 }
 
 // addClients registers the app of one Postbus at each provider. That nobody said

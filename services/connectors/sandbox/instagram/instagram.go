@@ -104,6 +104,13 @@ func (ig *Instagram) Calls() []string {
 // Name returns "instagram".
 func (ig *Instagram) Name() string { return Name }
 
+// Settings leads the connector to the Graph API and the pages beside it.
+func (ig *Instagram) Settings(root string) map[string]string {
+	return map[string]string{
+		"INSTAGRAM_BASE_URL": root, "INSTAGRAM_AUTHORIZE_URL": root + "/oauth/authorize", "INSTAGRAM_TOKEN_URL": root + "/oauth/access_token",
+	}
+}
+
 // Handler serves the Graph API, the token endpoints, the page for permissions
 // and the page where a person removes an app.
 func (ig *Instagram) Handler() http.Handler {

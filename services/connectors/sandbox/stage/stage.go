@@ -36,6 +36,9 @@ type Provider interface {
 	Calls() []string
 	// Hints map what is known of the provider's misbehavior to faults.
 	Hints() []Hint
+	// Settings are the environment variables that lead a connector to the
+	// stand-in, whose API is served at root.
+	Settings(root string) map[string]string
 }
 
 // Tunable is a Provider whose behavior can be changed while it runs.

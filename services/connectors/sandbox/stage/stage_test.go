@@ -24,6 +24,7 @@ func (fake) Handler() http.Handler                          { return http.NotFou
 func (fake) Account(a stage.Account) (stage.Account, error) { return a, nil }
 func (fake) Calls() []string                                { return []string{"read", "write"} }
 func (fake) Hints() []stage.Hint                            { return nil }
+func (fake) Settings(string) map[string]string              { return nil }
 func (fake) Switches() []stage.Switch {
 	return []stage.Switch{{Name: "moody", Provider: "fake", Calls: []string{"read"}, About: "it is moody"}}
 }

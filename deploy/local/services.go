@@ -1,0 +1,133 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"postbus.dev/deploy/gateway"
+	"postbus.dev/deploy/testbed/postgres"
+	"postbus.dev/migrations"
+	"postbus.dev/services/account"
+	"postbus.dev/services/publisher"
+)
+
+// anyPort is where a service listens behind the gateway.
+const anyPort = "127.0.0.1:0"
+
+// serve runs the services until ctx ends, one of them fails, or, with
+// POSTBUS_DEMO=once, the first posts are through.
+func (s *system) serve(ctx context.Context) error {
+	own, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var running sync.WaitGroup
+	var ended failures
+	run := func(name string, f func(context.Context) error) {
+		running.Go(func() {
+			err := f(own)
+			if own.Err() == nil {
+				cancel(fmt.Errorf("%s: %w", name, cmp.Or(err, errors.New("it ended without being asked to"))))
+				return // told once
+			}
+			ended.add(err)
+		})
+	}
+	at := addresses{gateway.Account: make(chan string, 1), gateway.Publisher: make(chan string, 1)}
+	run("account", func(ctx context.Context) error { return s.account(ctx, at[gateway.Account]) })
+	run("publisher", func(ctx context.Context) error { return s.publish(ctx, at[gateway.Publisher]) })
+	err := s.open(own, at, run)
+	switch {
+	case ctx.Err() != nil && s.cfg.once:
+		err = errors.New("stopped before the first posts were through")
+	case ctx.Err() != nil:
+		s.say("\nstopping (Ctrl-C once more: at once)")
+		err = nil
+	case own.Err() != nil:
+		err = context.Cause(own)
+	}
+	cancel(nil)
+	running.Wait()
+	return errors.Join(err, errors.Join(ended.list...))
+}
+
+// failures collects what parts ended with.
+type failures struct {
+	mu   sync.Mutex
+	list []error
+}
+
+func (f *failures) add(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.list = append(f.list, err)
+}
+
+// addresses tell where each service listens.
+type addresses map[string]chan string
+
+// open waits until the services listen, opens the door to them and shows what
+// they can do.
+func (s *system) open(ctx context.Context, at addresses, run func(string, func(context.Context) error)) error {
+	backends := map[string][]string{}
+	for name, listening := range at {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case addr := <-listening:
+			backends[name] = []string{"http://" + addr}
+		}
+	}
+	g, err := gateway.New(gateway.Config{Backends: backends, Logger: slog.New(slog.NewJSONHandler(s.log, nil))})
+	if err != nil {
+		return err
+	}
+	run("gateway", func(ctx context.Context) error { return s.gateway(ctx, g) })
+	return s.show(ctx)
+}
+
+// gateway serves the API until ctx ends; what is under way has time to end.
+func (s *system) gateway(ctx context.Context, g *gateway.Gateway) error {
+	defer g.Close()
+	srv := &http.Server{Handler: g, ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(s.door) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	if err := srv.Shutdown(last); err != nil {
+		_ = srv.Close()
+	}
+	<-served
+	return nil
+}
+
+// publish is the publisher service.
+func (s *system) publish(ctx context.Context, listening chan<- string) error {
+	return publisher.Run(ctx, publisher.Config{
+		DatabaseURL: postgres.As(s.dsn, migrations.RolePublisher), NATSURL: s.natsURL, HTTPAddr: anyPort, KeysetPath: s.keyset(),
+		TimeFactor: factor, Grace: grace, Lease: lease,
+		LogWriter: s.log, SpanExporters: []sdktrace.SpanExporter{s.spans},
+		Getenv: s.getenv, Listening: func(addr string) { listening <- addr },
+	})
+}
+
+// account is the account service.
+func (s *system) account(ctx context.Context, listening chan<- string) error {
+	return account.Run(ctx, account.Config{
+		DatabaseURL: postgres.As(s.dsn, migrations.RoleAccount), NATSURL: s.natsURL, HTTPAddr: anyPort, KeysetPath: s.keyset(),
+		PublicURL: s.apiURL, TimeFactor: factor,
+		LogWriter: s.log, SpanExporters: []sdktrace.SpanExporter{s.spans},
+		Getenv: s.getenv, Listening: func(addr string) { listening <- addr },
+	})
+}
