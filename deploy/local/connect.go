@@ -45,12 +45,12 @@ func (s *system) connectAccounts(ctx context.Context) error {
 // connected says whether the demo user has an account at a provider.
 func (s *system) connected(ctx context.Context, provider string) (bool, error) {
 	var list struct {
-		Accounts []struct{ Status string }
+		Items []struct{ Status string }
 	}
 	if err := s.api(ctx, http.MethodGet, "/api/accounts?provider="+url.QueryEscape(provider), nil, &list); err != nil {
 		return false, err
 	}
-	for _, a := range list.Accounts {
+	for _, a := range list.Items {
 		if a.Status == "active" || a.Status == "reauth_required" {
 			return true, nil
 		}

@@ -175,9 +175,29 @@ func TestASandboxStateOfAnotherVersionIsNamed(t *testing.T) {
 	wantLine(t, run(t.Context(), onPorts(dir, nil), &output{}), state, "version 99", "move it away")
 }
 
-func TestOnceFailsWithinItsTimeWhereTheProviderIsAway(t *testing.T) {
+// The account is connected before the provider is another one.
+func TestOnceFailsWhereTheProviderIsAwayOrRefuses(t *testing.T) {
 	t.Parallel()
-	cfg := onPorts(testbed.Dir(t), map[string]string{"INSTAGRAM_BASE_URL": "http://127.0.0.1:1/instagram", "POSTBUS_DEMO": "once"})
+	dir := testbed.Dir(t)
+	if code := start(t, dir, systemCommand(dir, "POSTBUS_DEMO=once")).code(startWait); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	providerAway(t, dir)
+	refusal := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = w.Write([]byte(`{"error":{"message":"no such shape","type":"OAuthException","code":36003,"error_subcode":2207009}}`))
+	}))
+	defer refusal.Close()
+	c := start(t, dir, systemCommand(dir, "INSTAGRAM_BASE_URL="+refusal.URL, "POSTBUS_DEMO=once"))
+	c.await(`publish.failed +IMAGE +MEDIA_REJECTED: `, startWait)
+	if code := c.code(startWait); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func providerAway(t *testing.T, dir string) {
+	t.Helper()
+	cfg := onPorts(dir, map[string]string{"INSTAGRAM_BASE_URL": "http://127.0.0.1:1/instagram", "POSTBUS_DEMO": "once"})
 	cfg.patience = 8 * time.Second
 	ctx, cancel := context.WithTimeout(t.Context(), startWait)
 	defer cancel()
@@ -190,18 +210,11 @@ func TestOnceFailsWithinItsTimeWhereTheProviderIsAway(t *testing.T) {
 	}
 }
 
-func TestOnceExitsWith1WhereTheProviderRefuses(t *testing.T) {
+func TestAnAccountThatCannotBeConnectedIsNamed(t *testing.T) {
 	t.Parallel()
-	refusal := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(http.StatusBadRequest)
-		_, _ = w.Write([]byte(`{"error":{"message":"no such shape","type":"OAuthException","code":36003,"error_subcode":2207009}}`))
-	}))
-	defer refusal.Close()
-	c := start(t, testbed.Dir(t), systemCommand(testbed.Dir(t), "INSTAGRAM_BASE_URL="+refusal.URL, "POSTBUS_DEMO=once"))
-	c.await(`publish.failed +IMAGE +MEDIA_REJECTED: `, startWait)
-	if code := c.code(startWait); code != 1 {
-		t.Errorf("exit code %d", code)
-	}
+	var out output
+	cfg := onPorts(testbed.Dir(t), map[string]string{"INSTAGRAM_TOKEN_URL": "http://127.0.0.1:1/", "POSTBUS_DEMO": "once"})
+	wantLine(t, run(t.Context(), cfg, &out), "connect demo of instagram", "status 502")
 }
 
 func TestCtrlCWhileItStartsLeavesNothing(t *testing.T) {
