@@ -17,6 +17,7 @@ import (
 
 	"postbus.dev/deploy/testbed"
 	"postbus.dev/events"
+	"postbus.dev/migrations"
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/internal/oauthaccount"
 	"postbus.dev/services/internal/postgres"
@@ -28,28 +29,40 @@ func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
 // bundle is a database, its accounts and one user.
 type bundle struct {
 	*testing.T
-	pool   *pgxpool.Pool
-	sealer *secret.Sealer
-	store  *oauthaccount.Store
-	user   uuid.UUID
-	pokes  *atomic.Int64 // how often the relay was poked
+	admin, pool, publisher *pgxpool.Pool // of the superuser and of two services
+	sealer                 *secret.Sealer
+	store                  *oauthaccount.Store // the account service's
+	reader                 *oauthaccount.Store // the publisher's
+	user                   uuid.UUID
+	pokes                  *atomic.Int64 // how often the relay was poked
 }
 
 func setup(t *testing.T) bundle {
 	t.Helper()
-	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: testbed.Database(t)})
-	if err != nil {
+	dsn := testbed.Database(t)
+	b := bundle{T: t, sealer: newSealer(t), pokes: &atomic.Int64{}}
+	b.admin, b.pool, b.publisher = b.open(dsn), b.open(testbed.As(dsn, migrations.RoleAccount)), b.open(testbed.As(dsn, migrations.RolePublisher))
+	var err error
+	if b.store, err = oauthaccount.NewStore(oauthaccount.StoreConfig{
+		Pool: b.pool, Sealer: b.sealer, Service: "account", Wrote: func() { b.pokes.Add(1) },
+	}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(pool.Close)
-	b := bundle{T: t, pool: pool, sealer: newSealer(t), pokes: &atomic.Int64{}}
-	if b.store, err = oauthaccount.NewStore(oauthaccount.StoreConfig{
-		Pool: pool, Sealer: b.sealer, Service: "account", Wrote: func() { b.pokes.Add(1) },
-	}); err != nil {
+	if b.reader, err = oauthaccount.NewStore(oauthaccount.StoreConfig{Pool: b.publisher, Sealer: b.sealer}); err != nil {
 		t.Fatal(err)
 	}
 	b.user = b.newUser("user-1")
 	return b
+}
+
+func (b bundle) open(dsn string) *pgxpool.Pool {
+	b.Helper()
+	pool, err := postgres.Open(b.Context(), postgres.Config{DSN: dsn})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(pool.Close)
+	return pool
 }
 
 func newSealer(t *testing.T) *secret.Sealer {
@@ -195,7 +208,7 @@ func (b bundle) failing() (mend func()) {
 
 func (b bundle) get(id uuid.UUID) oauthaccount.Account {
 	b.Helper()
-	m, err := b.store.Get(b.Context(), [][16]byte{id})
+	m, err := b.reader.Get(b.Context(), [][16]byte{id})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -208,7 +221,7 @@ func (b bundle) get(id uuid.UUID) oauthaccount.Account {
 
 func (b bundle) resolve(targets ...oauthaccount.Target) []oauthaccount.Resolution {
 	b.Helper()
-	rs, err := b.store.Resolve(b.Context(), targets)
+	rs, err := b.reader.Resolve(b.Context(), targets)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -217,14 +230,14 @@ func (b bundle) resolve(targets ...oauthaccount.Target) []oauthaccount.Resolutio
 
 func (b bundle) exec(sql string, args ...any) {
 	b.Helper()
-	if _, err := b.pool.Exec(b.Context(), sql, args...); err != nil {
+	if _, err := b.admin.Exec(b.Context(), sql, args...); err != nil {
 		b.Fatal(err)
 	}
 }
 
 func query[T any](b bundle, sql string, args ...any) (v T) {
 	b.Helper()
-	if err := b.pool.QueryRow(b.Context(), sql, args...).Scan(&v); err != nil {
+	if err := b.admin.QueryRow(b.Context(), sql, args...).Scan(&v); err != nil {
 		b.Fatal(err)
 	}
 	return v

@@ -122,13 +122,13 @@ func TestAnyNumberOfTargetsIsOneQuery(t *testing.T) {
 			targets[i] = oauthaccount.Target{AccountID: id}
 		}
 	}
-	before := b.pool.Stat().AcquireCount()
+	before := b.publisher.Stat().AcquireCount()
 	for i, r := range b.resolve(targets...) {
 		if r.Account.ID != id {
 			t.Fatalf("target %d: %+v", i, r)
 		}
 	}
-	if n := b.pool.Stat().AcquireCount() - before; n != 1 {
+	if n := b.publisher.Stat().AcquireCount() - before; n != 1 {
 		t.Errorf("%d queries", n)
 	}
 }
@@ -142,7 +142,7 @@ func TestTargetsAreLookedUpByIndex(t *testing.T) {
 	b.exec(`INSERT INTO oauth_accounts (id, user_id, provider, provider_account_id, access_token) SELECT gen_random_uuid(), id, 'instagram', external_id, '\x00' FROM users`)
 	for _, before := range []string{`SELECT 1`, `ANALYZE users, oauth_accounts`} {
 		b.exec(before)
-		rows, err := b.pool.Query(t.Context(), `EXPLAIN `+oauthaccount.ResolveSQL,
+		rows, err := b.publisher.Query(t.Context(), `EXPLAIN `+oauthaccount.ResolveSQL,
 			[][16]byte{uuid.New()}, []int64{0}, []string{"instagram"}, []string{"bulk-7"}, []int64{1}, oauthaccount.MaxSeveral)
 		if err != nil {
 			t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"postbus.dev/deploy/testbed"
+	"postbus.dev/migrations"
 	"postbus.dev/services/internal/postgres"
 	"postbus.dev/services/internal/tenant"
 )
@@ -16,20 +17,18 @@ func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
 // bundle is one database with two processes: here and there.
 type bundle struct {
 	*testing.T
-	pool        *pgxpool.Pool
+	admin, pool *pgxpool.Pool // of the superuser and of the account service
 	here, there *tenant.Keys
 	user        tenant.User
 }
 
 func setup(t *testing.T, c tenant.Config) bundle {
 	t.Helper()
-	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: testbed.Database(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
-	b := bundle{T: t, pool: pool}
-	c.Pool = pool
+	dsn := testbed.Database(t)
+	b := bundle{T: t}
+	b.admin, b.pool = b.open(dsn), b.open(testbed.As(dsn, migrations.RoleAccount))
+	c.Pool = b.pool
+	var err error
 	for _, k := range []**tenant.Keys{&b.here, &b.there} {
 		if *k, err = tenant.New(c); err != nil {
 			t.Fatal(err)
@@ -41,16 +40,26 @@ func setup(t *testing.T, c tenant.Config) bundle {
 	return b
 }
 
+func (b bundle) open(dsn string) *pgxpool.Pool {
+	b.Helper()
+	pool, err := postgres.Open(b.Context(), postgres.Config{DSN: dsn})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(pool.Close)
+	return pool
+}
+
 func (b bundle) exec(sql string, args ...any) {
 	b.Helper()
-	if _, err := b.pool.Exec(b.Context(), sql, args...); err != nil {
+	if _, err := b.admin.Exec(b.Context(), sql, args...); err != nil {
 		b.Fatal(err)
 	}
 }
 
 func (b bundle) count(sql string, args ...any) (n int) {
 	b.Helper()
-	if err := b.pool.QueryRow(b.Context(), sql, args...).Scan(&n); err != nil {
+	if err := b.admin.QueryRow(b.Context(), sql, args...).Scan(&n); err != nil {
 		b.Fatal(err)
 	}
 	return n

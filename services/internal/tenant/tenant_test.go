@@ -13,8 +13,11 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"postbus.dev/deploy/testbed"
+	"postbus.dev/migrations"
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/internal/tenant"
 )
@@ -217,6 +220,26 @@ func TestARevocationIsNotOvertakenByALookupThatBeganBefore(t *testing.T) {
 	}
 	b.known(k, value) // revoked while its answer was on the way
 	b.unknown(k, value)
+}
+
+func TestAPublisherRecognizesCallersAndMakesNone(t *testing.T) {
+	t.Parallel()
+	b := setup(t, never)
+	id, value := b.key(tenant.KeySpec{})
+	publisher, err := tenant.New(tenant.Config{Pool: b.open(testbed.As(b.admin.Config().ConnString(), migrations.RolePublisher))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := b.known(publisher, value); c.KeyID != id {
+		t.Errorf("got key %s, want %s", c.KeyID, id)
+	}
+	if n := b.count(`SELECT count(*) FROM api_keys WHERE last_used_at IS NOT NULL`); n != 1 {
+		t.Errorf("%d keys were used", n)
+	}
+	var refused *pgconn.PgError
+	if _, _, err := publisher.CreateKey(t.Context(), tenant.KeySpec{UserID: b.user.ID, Scopes: tenant.Scopes()}); !errors.As(err, &refused) || refused.Code != "42501" {
+		t.Errorf("made a key: %v", err)
+	}
 }
 
 func TestOnlyItsOwnerRevokesAKey(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"postbus.dev/deploy/testbed"
+	"postbus.dev/migrations"
 	"postbus.dev/services/internal/postgres"
 )
 
@@ -27,7 +28,7 @@ type bench struct {
 func setup(t *testing.T) *bench {
 	t.Helper()
 	t.Parallel()
-	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: testbed.Database(t)})
+	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: testbed.As(testbed.Database(t), migrations.RolePublisher)})
 	if err != nil {
 		t.Fatal(err)
 	}

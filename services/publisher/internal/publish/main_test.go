@@ -16,6 +16,7 @@ import (
 	trace "go.opentelemetry.io/otel/trace/noop"
 
 	"postbus.dev/deploy/testbed"
+	"postbus.dev/migrations"
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/internal/limit"
 	"postbus.dev/services/internal/postgres"
@@ -39,7 +40,7 @@ func setup(t *testing.T) *bench {
 	t.Helper()
 	t.Parallel()
 	b := &bench{t: t, toy: newToy(t)}
-	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: testbed.Database(t)})
+	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: testbed.As(testbed.Database(t), migrations.RolePublisher)})
 	if err != nil {
 		t.Fatal(err)
 	}
