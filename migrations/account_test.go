@@ -114,11 +114,30 @@ func TestBlankingWaitsInTheLockOrderOfThePublisher(t *testing.T) {
 	go func() { done <- try(t, dsn, "SELECT publishes_blank('"+her+"', NULL)") }()
 	for value[int](t, dsn, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%publishes_blank%' AND datname = current_database()") == 0 {
 	}
-	if _, err := conn.Exec(ctx, "SELECT FROM publishes WHERE user_id = '"+her+"' ORDER BY id FOR UPDATE; COMMIT"); err != nil {
+	if _, err := conn.Exec(ctx, "SELECT FROM publishes WHERE user_id = '"+her+"' ORDER BY id FOR UPDATE; UPDATE publishes SET checkpoint = 'secret', version = version + 1 WHERE user_id = '"+her+"'; COMMIT"); err != nil {
 		t.Errorf("the publisher's group: %v", err)
 	}
 	if err := <-done; err != nil {
 		t.Errorf("blanking: %v", err)
+	}
+	if got, each := telling(t, dsn), len(states); got != [2]int{each, each} { // his are there still
+		t.Errorf("the content is in %v rows: what the publisher wrote last was not seen", got)
+	}
+}
+
+func TestBlankingManyPublishesTakesSeveralCalls(t *testing.T) {
+	t.Parallel()
+	dsn := testbed.Database(t)
+	execute(t, dsn, people)
+	execute(t, dsn, `INSERT INTO publishes (id, account_id, user_id, provider, request, state, due_at, expires_at, ended_at)
+		SELECT gen_random_uuid(), $1::uuid, $2::uuid, 'instagram', 'secret', 'canceled', now(), now(), now() FROM generate_series(1, 1234)`, herOne, her)
+	for i, want := range []int{1000, 234, 0} {
+		if got := value[int](t, dsn, "SELECT publishes_blank('"+her+"', NULL)"); got != want {
+			t.Errorf("call %d blanks %d, want %d", i, got, want)
+		}
+	}
+	if got := telling(t, dsn); got != [2]int{} {
+		t.Errorf("the content is in %v rows", got)
 	}
 }
 

@@ -340,6 +340,8 @@ $function$;
 -- the post's id. (A permalink goes: its path may repeat title and user name.) The
 -- version moves, so that nobody writes back what he had read. It locks in the
 -- order of everybody else. Where no user is named the account must still be there.
+-- A call blanks 1000 at the most, so that none holds up the relays: ask until
+-- there is none.
 CREATE FUNCTION publishes_blank(p_user uuid, p_account uuid) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
@@ -351,20 +353,21 @@ BEGIN
   IF owner IS NULL THEN
     RAISE EXCEPTION 'neither a user is named nor an account that is there' USING ERRCODE = 'invalid_parameter_value';
   END IF;
-  PERFORM FROM public.publishes
-  WHERE user_id = owner AND (p_account IS NULL OR account_id = p_account) AND blanked_at IS NULL
-  ORDER BY id FOR UPDATE;
-  WITH gone AS (
-    UPDATE public.publishes SET
-      request = NULL, request_sha256 = NULL, content_sha256 = NULL, checkpoint = NULL,
-      result = CASE WHEN result IS NOT NULL THEN
-        jsonb_build_object('postId', result -> 'postId', 'permalink', NULL, 'timestamp', result -> 'timestamp', 'caption', '') END,
-      error = CASE WHEN error IS NOT NULL THEN
-        jsonb_build_object('code', error -> 'code', 'message', 'deleted with the account') || jsonb_strip_nulls(
-          jsonb_build_object('providerCode', error -> 'providerCode', 'providerRequestId', error -> 'providerRequestId')) END,
-      blanked_at = clock_timestamp(), version = version + 1
+  WITH batch AS MATERIALIZED (
+    SELECT id FROM public.publishes
     WHERE user_id = owner AND (p_account IS NULL OR account_id = p_account) AND blanked_at IS NULL
-    RETURNING id
+    ORDER BY id LIMIT 1000 FOR UPDATE
+  ), gone AS (
+    UPDATE public.publishes p SET
+      request = NULL, request_sha256 = NULL, content_sha256 = NULL, checkpoint = NULL,
+      result = CASE WHEN p.result IS NOT NULL THEN
+        jsonb_build_object('postId', p.result -> 'postId', 'permalink', NULL, 'timestamp', p.result -> 'timestamp', 'caption', '') END,
+      error = CASE WHEN p.error IS NOT NULL THEN
+        jsonb_build_object('code', p.error -> 'code', 'message', 'deleted with the account') || jsonb_strip_nulls(
+          jsonb_build_object('providerCode', p.error -> 'providerCode', 'providerRequestId', p.error -> 'providerRequestId')) END,
+      blanked_at = clock_timestamp(), version = p.version + 1
+    FROM batch WHERE p.id = batch.id
+    RETURNING p.id
   ), quiet AS (
     UPDATE public.publish_attempts a SET message = '' FROM gone WHERE a.publish_id = gone.id AND a.message <> ''
   )

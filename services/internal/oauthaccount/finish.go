@@ -12,6 +12,7 @@ import (
 
 	"postbus.dev/events"
 	"postbus.dev/services/connectors"
+	"postbus.dev/services/internal/tenant"
 )
 
 // Leaving is an account whose disconnecting is due.
@@ -82,6 +83,11 @@ SELECT ` + whole + ` FROM a JOIN users u ON u.id = a.user_id`
 // it, and says whether the provider takes them no more. The error may be
 // ErrChanged.
 func (s *Store) FinishDisconnect(ctx context.Context, l Leaving, revoked bool) error {
+	if l.Erase { // that is not taken back: what is long is done before the transaction
+		if err := tenant.Blank(ctx, s.pool, l.UserID, l.ID); err != nil {
+			return fmt.Errorf("finish disconnecting: %w", err)
+		}
+	}
 	err := s.change(ctx, func(tx pgx.Tx) ([]event.Event, error) {
 		a, err := s.one(ctx, tx, lockSQL(`a.id = $1 AND a.version = $2 AND a.status = 'disconnecting'`), l.ID, l.Version)
 		if errors.Is(err, ErrNotFound) {
@@ -109,8 +115,8 @@ func (s *Store) FinishDisconnect(ctx context.Context, l Leaving, revoked bool) e
 // erase deletes an account and returns it as the last event tells of it. The
 // content of its publishes goes first: afterwards nobody knows whose they are.
 func erase(ctx context.Context, tx pgx.Tx, a Account) (Account, error) {
-	if _, err := tx.Exec(ctx, `SELECT publishes_blank(NULL, $1)`, a.ID); err != nil {
-		return Account{}, fmt.Errorf("blank publishes: %w", err)
+	if err := tenant.Blank(ctx, tx, a.UserID, a.ID); err != nil {
+		return Account{}, err
 	}
 	_, err := tx.Exec(ctx, `DELETE FROM oauth_accounts WHERE id = $1`, a.ID)
 	a.Version++

@@ -145,25 +145,56 @@ func (k *Keys) BeginDeletion(ctx context.Context, userID uuid.UUID) (User, error
 // left, with all that hangs on her, and the content of her publishes. It says
 // whether it did: somebody else may have been faster.
 func (k *Keys) FinishDeletion(ctx context.Context, userID uuid.UUID) (gone bool, err error) {
-	err = pgx.BeginFunc(ctx, k.pool, func(tx pgx.Tx) error {
-		_, err := oneUser(ctx, tx, `SELECT `+userColumns+` FROM users u WHERE id = $1 AND deleting_at IS NOT NULL
-AND NOT EXISTS (SELECT FROM oauth_accounts a WHERE a.user_id = u.id) FOR UPDATE`, userID)
-		if err != nil {
+	if gone, err = mayGo(ctx, k.pool, userID, ""); err != nil || !gone {
+		return false, err
+	}
+	if err := Blank(ctx, k.pool, userID, uuid.Nil); err != nil {
+		return false, err
+	}
+	err = pgx.BeginFunc(ctx, k.pool, func(tx pgx.Tx) (err error) {
+		if gone, err = mayGo(ctx, tx, userID, "FOR UPDATE"); err != nil || !gone {
 			return err
 		}
-		if _, err := tx.Exec(ctx, `SELECT publishes_blank($1, NULL)`, userID); err != nil {
-			return fmt.Errorf("blank publishes: %w", err)
+		if err := Blank(ctx, tx, userID, uuid.Nil); err != nil { // what came since
+			return err
 		}
 		_, err = tx.Exec(ctx, `DELETE FROM users WHERE id = $1`, userID)
 		return err
 	})
+	if err != nil {
+		return false, fmt.Errorf("finish deletion of a user: %w", err)
+	}
+	return gone, nil
+}
+
+// mayGo says whether a user is being deleted and has no account. It stays so:
+// nothing is connected for her any more.
+func mayGo(ctx context.Context, db queries, userID uuid.UUID, lock string) (bool, error) {
+	_, err := oneUser(ctx, db, `SELECT `+userColumns+` FROM users u WHERE id = $1 AND deleting_at IS NOT NULL
+AND NOT EXISTS (SELECT FROM oauth_accounts a WHERE a.user_id = u.id) `+lock, userID)
 	if errors.Is(err, ErrNoUser) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("finish deletion of a user: %w", err)
+		return false, fmt.Errorf("read user: %w", err)
 	}
 	return true, nil
+}
+
+// Blank takes the content of a user's publishes, or of those of one of her
+// accounts: the zero UUID is all. A statement takes a thousand, so that on a pool
+// no transaction is long, however many there are.
+func Blank(ctx context.Context, db queries, userID, accountID uuid.UUID) error {
+	for n := int64(1); n > 0; {
+		rows, err := db.Query(ctx, `SELECT publishes_blank($1, nullif($2, '00000000-0000-0000-0000-000000000000'::uuid))`, userID, accountID)
+		if err == nil {
+			n, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int64])
+		}
+		if err != nil {
+			return fmt.Errorf("blank publishes: %w", err)
+		}
+	}
+	return nil
 }
 
 func orZero(t *time.Time) time.Time {
