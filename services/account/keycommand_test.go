@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"postbus.dev/deploy/testbed"
+	"postbus.dev/migrations"
 	"postbus.dev/services/account"
 	"postbus.dev/services/internal/postgres"
 	"postbus.dev/services/internal/tenant"
@@ -23,7 +24,7 @@ func keyCommand(ctx context.Context, dsn string, args ...string) (code int, stdo
 
 func TestTheFirstKeyIsMadeOnTheCommandLine(t *testing.T) {
 	t.Parallel()
-	dsn := testbed.Database(t)
+	dsn := testbed.As(testbed.Database(t), migrations.RoleAccount)
 	code, stdout, stderr := keyCommand(t.Context(), dsn, "create", "--user", "demo", "--name", "first", "--scopes", "publish, accounts", "--expires", "720h")
 	value := strings.TrimSpace(stdout)
 	if code != 0 || !strings.HasPrefix(value, "pb_") || strings.Contains(stderr, value) || !strings.Contains(stderr, `user "demo"`) {

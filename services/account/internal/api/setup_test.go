@@ -25,6 +25,7 @@ import (
 
 	"postbus.dev/deploy/testbed"
 	"postbus.dev/events"
+	"postbus.dev/migrations"
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/internal/httpapi"
 	"postbus.dev/services/internal/limit"
@@ -49,6 +50,7 @@ type bundle struct {
 	logs     *buffer
 	spans    *tracetest.InMemoryExporter
 
+	promises   promises
 	alice, bob tenant.User
 }
 
@@ -61,7 +63,7 @@ func setupWith(t *testing.T, database postgres.Config) *bundle {
 	t.Helper()
 	b := &bundle{T: t, provider: &provider{}, logs: &buffer{}, spans: tracetest.NewInMemoryExporter()}
 	var err error
-	database.DSN = testbed.Database(t)
+	database.DSN = testbed.As(testbed.Database(t), migrations.RoleAccount) // as the service
 	if b.pool, err = postgres.Open(t.Context(), database); err != nil {
 		t.Fatal(err)
 	}
@@ -90,6 +92,7 @@ func setupWith(t *testing.T, database postgres.Config) *bundle {
 		t.Fatal(err)
 	}
 	b.api.Register(b.http)
+	b.promises = readPromises(t, b.http)
 	b.alice, b.bob = b.user("alice"), b.user("bob")
 	return b
 }
@@ -242,6 +245,7 @@ func (b *bundle) do(r *http.Request) answer {
 	b.Helper()
 	rec := httptest.NewRecorder()
 	b.http.ServeHTTP(rec, r)
+	b.promises.check(b, r, rec.Code, rec.Header())
 	a := answer{status: rec.Code, header: rec.Header(), raw: rec.Body.String()}
 	envelope := struct{ Data, Error any }{&a.data, &a.err}
 	if err := json.Unmarshal(rec.Body.Bytes(), &envelope); err != nil {
