@@ -58,7 +58,7 @@ func TestScaleMultipliesEveryTime(t *testing.T) {
 	t.Parallel()
 	in := func(u time.Duration) Timing {
 		return Timing{
-			Lead: 1 * u, Commit: 2 * u, Settle: 3 * u, UserTO: 4 * u, Look: 5 * u, Window: 6 * u,
+			Lead: 1 * u, Commit: 2 * u, Settle: 3 * u, UserTO: 4 * u, Look: 5 * u, Window: 6 * u, Confirm: 11 * u,
 			Watch: []time.Duration{7 * u, 8 * u}, Backoff: 9 * u, BackoffTo: 10 * u,
 		}
 	}

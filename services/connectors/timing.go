@@ -11,6 +11,7 @@ type Timing struct {
 	UserTO    time.Duration   // TCP_USER_TIMEOUT of the commit connection
 	Look      time.Duration   // between two read-backs of an unknown outcome
 	Window    time.Duration   // from quiet_at until an outcome that stays unclear is unconfirmed
+	Confirm   time.Duration   // from Arm until a post that was accepted and is not final is unconfirmed
 	Watch     []time.Duration // later looks at an unconfirmed one, each after the one before
 	Backoff   time.Duration   // first wait after a Retry error; doubles with jitter
 	BackoffTo time.Duration   // its limit
@@ -25,6 +26,6 @@ func (t Timing) Scale(f float64) Timing {
 	}
 	return Timing{
 		Lead: s(t.Lead), Commit: s(t.Commit), Settle: s(t.Settle), UserTO: s(t.UserTO), Look: s(t.Look),
-		Window: s(t.Window), Watch: watch, Backoff: s(t.Backoff), BackoffTo: s(t.BackoffTo),
+		Window: s(t.Window), Confirm: s(t.Confirm), Watch: watch, Backoff: s(t.Backoff), BackoffTo: s(t.BackoffTo),
 	}
 }

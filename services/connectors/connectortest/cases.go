@@ -62,8 +62,9 @@ func (s Suite) times(t *testing.T) {
 			"no lead": tm.Lead > 0, "no commit time": tm.Commit > 0, "no TCP_USER_TIMEOUT": tm.UserTO > 0, "no look": tm.Look > 0,
 			"settle does not cover TCP_USER_TIMEOUT and processing": tm.Settle > tm.UserTO,
 			"window is shorter than a look":                         tm.Window >= tm.Look,
-			"no watch":                                              len(tm.Watch) > 0,
-			"no backoff":                                            tm.Backoff > 0 && tm.BackoffTo >= tm.Backoff,
+			"confirming ends before the call has come to rest":      tm.Confirm > tm.Commit+tm.Settle,
+			"no watch":   len(tm.Watch) > 0,
+			"no backoff": tm.Backoff > 0 && tm.BackoffTo >= tm.Backoff,
 		} {
 			if !ok {
 				t.Errorf("%s: %+v", what, tm)

@@ -55,7 +55,7 @@ func (p *toy) Provider() string { return "toy" }
 func (p *toy) Timing(connectors.Post) connectors.Timing {
 	return connectors.Timing{
 		Lead: time.Second, Commit: time.Second, UserTO: 100 * time.Millisecond, Settle: 200 * time.Millisecond, Look: 20 * time.Millisecond,
-		Window: 200 * time.Millisecond, Watch: []time.Duration{time.Second}, Backoff: 10 * time.Millisecond, BackoffTo: time.Second,
+		Window: 200 * time.Millisecond, Confirm: time.Minute, Watch: []time.Duration{time.Second}, Backoff: 10 * time.Millisecond, BackoffTo: time.Second,
 	}
 }
 

@@ -64,6 +64,7 @@ func (c *Connector) Timing(p connectors.Post) connectors.Timing {
 		Settle:    userTimeout + processing + 10*time.Second,
 		Look:      30 * time.Second,
 		Window:    10 * time.Minute,
+		Confirm:   day,
 		Watch:     []time.Duration{5 * time.Minute, 15 * time.Minute, time.Hour, day, day, day, day, day, day, day},
 		Backoff:   5 * time.Second,
 		BackoffTo: 15 * time.Minute,

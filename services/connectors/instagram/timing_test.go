@@ -15,7 +15,7 @@ func TestTimingOfProduction(t *testing.T) {
 	const day = 24 * time.Hour
 	want := connectors.Timing{
 		Lead: 2 * time.Minute, Commit: 30 * time.Second, Settle: 150 * time.Second, UserTO: 20 * time.Second,
-		Look: 30 * time.Second, Window: 10 * time.Minute,
+		Look: 30 * time.Second, Window: 10 * time.Minute, Confirm: day,
 		Watch:   []time.Duration{5 * time.Minute, 15 * time.Minute, time.Hour, day, day, day, day, day, day, day},
 		Backoff: 5 * time.Second, BackoffTo: 15 * time.Minute,
 	}

@@ -58,7 +58,7 @@ func (c *Connector) Provider() string { return Name }
 func (c *Connector) Timing(connectors.Post) connectors.Timing {
 	return connectors.Timing{
 		Lead: 2 * time.Minute, Commit: 30 * time.Second, UserTO: 20 * time.Second, Settle: time.Minute,
-		Look: 5 * time.Second, Window: 10 * time.Minute, Watch: []time.Duration{time.Hour}, Backoff: time.Second, BackoffTo: time.Minute,
+		Look: 5 * time.Second, Window: 10 * time.Minute, Confirm: time.Hour, Watch: []time.Duration{time.Hour}, Backoff: time.Second, BackoffTo: time.Minute,
 	}.Scale(c.factor)
 }
 

@@ -20,6 +20,18 @@ func TestAGroupThatIsRefusedHasMovedNothing(t *testing.T) {
 	}
 }
 
+func TestTheIndexThatKeepsASecondArmFromALaneGoneWrongIsToldApart(t *testing.T) {
+	b := setup(t)
+	one, two := b.stored(b.a, b.request()), b.stored(b.a, b.request())
+	b.write(b.a, arm(one.Publish, one.Fence))
+	if _, err := b.pool.Exec(t.Context(), `UPDATE account_lanes SET armed = NULL`); err != nil {
+		t.Fatal(err)
+	}
+	if w, err := b.a.Write(t.Context(), arm(two.Publish, two.Fence)); w.Moved || !IsOtherArmed(err) || IsRemoteTaken(err) {
+		t.Errorf("moved %v, error %v", w.Moved, err)
+	}
+}
+
 func TestALaneIsNotTakenForWhatWaitsItsTurn(t *testing.T) {
 	b := setup(t)
 	one, two := b.stored(b.a, b.request()), b.stored(b.a, b.request())

@@ -119,8 +119,16 @@ func (s *Store) Forget(ctx context.Context, limit int) (int64, error) {
 	return tag.RowsAffected(), nil
 }
 
+// IsOtherArmed says whether err means that another publish of the account is at
+// the provider: the row is fine, its turn has not come.
+func IsOtherArmed(err error) bool { return violates(err, "publishes_one_armed") }
+
 // IsRemoteTaken says whether err means that another publish owns the remote post.
 func IsRemoteTaken(err error) bool {
+	return violates(err, "publishes_remote")
+}
+
+func violates(err error, unique string) bool {
 	var e *pgconn.PgError
-	return errors.As(err, &e) && e.Code == "23505" && e.ConstraintName == "publishes_remote"
+	return errors.As(err, &e) && e.Code == "23505" && e.ConstraintName == unique
 }

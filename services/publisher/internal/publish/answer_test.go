@@ -1,7 +1,9 @@
 package publish
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/publisher/internal/job"
@@ -42,5 +44,19 @@ func TestAnAnswerThatTheDatabaseWouldRefuseIsStored(t *testing.T) {
 	turn.complete(t.Context(), &connectors.RemotePost{ID: "1", Caption: "a\x00b", Metadata: []byte(`{"x":"\u0000"}`)}, nil, nil)
 	if s := b.now(turn.p.ID).State; s != job.Completed {
 		t.Errorf("%s, want completed", s)
+	}
+}
+
+func TestAnAcceptedPostIsUnconfirmedWhenTheProviderDoesNotSayInTime(t *testing.T) {
+	b := setup(t)
+	b.toy.timing.Confirm = time.Millisecond
+	turn := b.armed("toy")
+	turn.accepted(t.Context(), connectors.Step{Next: connectors.Accepted})
+	if s := b.now(turn.p.ID).State; s != job.Confirming {
+		t.Fatalf("%s, want confirming", s)
+	}
+	b.turn(turn.p).run()
+	if p := b.now(turn.p.ID); p.State != job.Unconfirmed || !strings.Contains(string(p.Error), "did not say within 1ms") {
+		t.Errorf("%s, because of %s", p.State, p.Error)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"postbus.dev/services/connectors"
-	"postbus.dev/services/internal/outbox"
 	"postbus.dev/services/internal/postgres"
 	"postbus.dev/services/publisher/internal/job"
 )
@@ -40,6 +39,9 @@ func (t *turn) commit(ctx context.Context) {
 		t.moved(ctx)
 	case err == nil: // a connector that did not use the commit client
 		t.fail(ctx, &connectors.Error{Kind: connectors.KindReject, Code: connectors.CodeInternal, Message: "the connector answered without a commit call"}, "commit")
+	case isOurs(err) && isRefusal(err):
+		t.refuse(ctx, job.Armed, err)
+		t.write(ctx, t.failedBare(ctx, t.p))
 	case isOurs(err):
 		t.stumble(ctx, err)
 	default:
@@ -77,7 +79,7 @@ func (t *turn) arm(ctx context.Context) (connectors.Window, error) {
 	if !w.Moved {
 		return connectors.Window{}, errNotArmed
 	}
-	t.wrote(w.Publish)
+	t.wrote(ctx, w.Publish)
 	t.r.cfg.Failpoint("publish.armed")
 	return connectors.Window{SendBy: sendBy, UserTimeout: t.timing.UserTO}, nil
 }
@@ -179,16 +181,21 @@ func (t *turn) settle(ctx context.Context, build func(job.Publish) *job.Transiti
 	t.r.cfg.Failpoint("publish.before_finish")
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		done, err := t.settleOnce(ctx, attempt, build)
-		if done {
+		switch {
+		case done:
 			t.r.cfg.Failpoint("publish.finished")
 			return
-		}
-		if err == nil {
+		case err == nil:
 			continue // the row moved in between: built again on what stands now
-		}
-		if t.fault != nil || postgres.IsDataError(err) || errors.Is(err, outbox.ErrUnsendable) {
-			t.refused(ctx, build, err)
+		case job.IsRemoteTaken(err):
+			t.taken(ctx, build)
 			return
+		case isRefusal(err):
+			if build = t.less(ctx, build, err); build == nil {
+				t.rest()
+				return
+			}
+			continue
 		}
 		if !postgres.IsUnavailable(err) && !postgres.IsAmbiguous(err) {
 			t.r.log.ErrorContext(ctx, "store answer", "publish", t.p.ID, "error", err)
@@ -207,13 +214,10 @@ func (t *turn) settleOnce(ctx context.Context, attempt int, build func(job.Publi
 	if tr == nil {
 		return true, nil
 	}
-	if t.fault != nil {
-		return false, t.fault
-	}
 	if tr.Publish.State.Ended() && t.l.last(t.it) {
 		tr.Release = t.l.fence
 	}
-	w, err := t.r.store.Write(ctx, tr)
+	w, err := t.try(ctx, tr)
 	if tr.Release != 0 && (err != nil || !w.Moved) {
 		defer t.l.giveBack()
 	}
@@ -221,7 +225,7 @@ func (t *turn) settleOnce(ctx context.Context, attempt int, build func(job.Publi
 		return false, err
 	}
 	if w.Moved {
-		t.wrote(w.Publish)
+		t.wrote(ctx, w.Publish)
 		return true, nil
 	}
 	cur, err := t.r.store.Get(ctx, t.p.ID)

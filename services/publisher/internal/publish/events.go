@@ -43,7 +43,7 @@ func tell(ctx context.Context, p job.Publish, version int64, d events.Data) (eve
 func (t *turn) event(ctx context.Context, p job.Publish, d events.Data) []event.Event {
 	e, err := tell(ctx, p, p.Version+1, d)
 	if err != nil {
-		t.fault = fmt.Errorf("make %s: %w", d.EventType(), err)
+		t.fault = unfit("make "+d.EventType(), err)
 		return nil
 	}
 	return []event.Event{e}
@@ -68,10 +68,6 @@ func (t *turn) completedData(p job.Publish, post *connectors.RemotePost) events.
 		Caption: post.Caption, PublishedAt: post.Timestamp, Attempts: p.Attempt, Metadata: tellable(post.Metadata),
 		Timings: events.Timings{AcceptedAt: p.AcceptedAt, DueAt: p.DueAt, ArmedAt: p.ArmedAt, CompletedAt: time.Now().UTC()},
 	}
-}
-
-func (t *turn) failedData(e *connectors.Error) events.Data {
-	return failedData(refOf(t.p), e, t.p.Attempt)
 }
 
 func failedData(ref events.PublishRef, e *connectors.Error, attempt int) events.Data {

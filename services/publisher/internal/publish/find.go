@@ -90,21 +90,24 @@ func (t *turn) absent(ctx context.Context, found connectors.Found) {
 // unclear reports honestly that nobody can tell, once, frees the account, and
 // keeps watching at growing distances.
 func (t *turn) unclear(ctx context.Context, found connectors.Found) {
-	first := t.p.State != job.Unconfirmed
-	tr := t.transition(job.Unconfirmed)
-	tr.Publish.Checkpoint = keep(found.Checkpoint, t.p.Checkpoint)
+	t.write(ctx, t.unconfirmed(ctx, t.p, found))
+}
+
+func (t *turn) unconfirmed(ctx context.Context, p job.Publish, found connectors.Found) *job.Transition {
+	tr := &job.Transition{Publish: p}
+	tr.Publish.State, tr.Publish.Checkpoint = job.Unconfirmed, keep(found.Checkpoint, p.Checkpoint)
 	tr.Publish.Looks++
-	if first {
+	if p.State != job.Unconfirmed {
 		tr.Publish.Looks = 0
 		tr.Lane = job.Free
 		tr.Publish.Error = problem(unknown(found))
 		tr.Steps = []job.Step{t.step("find", "unclear", found.Call, &connectors.Error{Message: found.Evidence})}
-		if t.p.UnconfirmedAt.IsZero() {
-			tr.Events = t.event(ctx, tr.Publish, unconfirmedData(t.p, found.Evidence, ""))
+		if p.UnconfirmedAt.IsZero() {
+			tr.Events = t.event(ctx, tr.Publish, unconfirmedData(p, found.Evidence, ""))
 		}
 	}
 	t.watch(tr)
-	t.write(ctx, tr)
+	return tr
 }
 
 // unknown is the problem of a publish whose outcome nobody can tell.
@@ -129,31 +132,4 @@ func (t *turn) watch(tr *job.Transition) {
 	}
 	tr.Publish.NextAt = time.Time{}
 	tr.Steps = append(tr.Steps, job.Step{Attempt: t.p.Attempt, Step: "watch", Outcome: "ended", Message: "no look has told what became of the post"})
-}
-
-// refused handles a row that the database does not take. The one expected case:
-// the remote post belongs to another publish already.
-func (t *turn) refused(ctx context.Context, build func(job.Publish) *job.Transition, err error) {
-	want := build(t.p)
-	if !job.IsRemoteTaken(err) || want.Publish.RemoteID == "" {
-		t.stumble(ctx, err)
-		return
-	}
-	owner, ownerErr := t.r.store.RemoteOwner(ctx, t.p.Provider, t.p.AccountID, want.Publish.RemoteID)
-	if ownerErr != nil {
-		t.stumble(ctx, ownerErr)
-		return
-	}
-	evidence := "the provider named post " + want.Publish.RemoteID + ", which publish " + owner.String() + " owns"
-	t.r.metrics.taken.Add(ctx, 1)
-	t.r.log.ErrorContext(ctx, "a remote post is claimed by two publishes", "publish", t.p.ID, "other", owner, "remote_id", want.Publish.RemoteID)
-	t.settle(ctx, func(p job.Publish) *job.Transition {
-		tr := &job.Transition{Publish: p, Lane: job.Free, Steps: want.Steps}
-		tr.Publish.State, tr.Publish.RemoteID, tr.Publish.NextAt = job.Unconfirmed, "", time.Time{}
-		tr.Publish.Error = problem(unknown(connectors.Found{Evidence: evidence}))
-		if p.UnconfirmedAt.IsZero() {
-			tr.Events = t.event(ctx, tr.Publish, unconfirmedData(p, evidence, owner.String()))
-		}
-		return tr
-	})
 }

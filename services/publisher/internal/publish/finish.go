@@ -3,7 +3,6 @@ package publish
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -36,51 +35,55 @@ type Problem struct {
 
 // complete ends a publish that is live. It counts from anybody: it is a proof.
 func (t *turn) complete(ctx context.Context, post *connectors.RemotePost, cp []byte, steps []job.Step) {
+	t.settle(ctx, func(p job.Publish) *job.Transition { return t.completed(ctx, p, post, cp, steps) })
+}
+
+func (t *turn) completed(ctx context.Context, p job.Publish, post *connectors.RemotePost, cp []byte, steps []job.Step) *job.Transition {
 	result := Result{PostID: orNull(post.ID), Permalink: orNull(post.URL), Caption: post.Caption, Metadata: tellable(post.Metadata)}
 	if !post.Timestamp.IsZero() {
 		result.Timestamp = &post.Timestamp
 	}
 	body, err := events.EncodeJSON(result)
+	tr := &job.Transition{Publish: p, Lane: job.Free, Steps: steps}
+	tr.Publish.State, tr.Publish.Checkpoint = job.Completed, cp
+	tr.Publish.RemoteID = firstOf(post.ID, p.RemoteID)
+	tr.Publish.Result, tr.Publish.Error, tr.Publish.DelayReason = body, nil, ""
+	tr.Events = t.event(ctx, tr.Publish, t.completedData(p, post))
 	if err != nil {
-		t.stumble(ctx, fmt.Errorf("describe post: %w", err))
-		return
+		t.fault = unfit("describe post", err)
 	}
-	t.settle(ctx, func(p job.Publish) *job.Transition {
-		tr := &job.Transition{Publish: p, Lane: job.Free, Steps: steps}
-		tr.Publish.State, tr.Publish.Checkpoint = job.Completed, cp
-		tr.Publish.RemoteID = firstOf(post.ID, p.RemoteID)
-		tr.Publish.Result, tr.Publish.Error, tr.Publish.DelayReason = body, nil, ""
-		tr.Events = t.event(ctx, tr.Publish, t.completedData(p, post))
-		return tr
-	})
-	t.count(ctx, string(t.p.State))
+	return tr
 }
 
 // fail ends a publish that is not live and will not be.
 func (t *turn) fail(ctx context.Context, e *connectors.Error, step string) {
 	t.noteError(e)
 	build := func(p job.Publish) *job.Transition {
-		tr := &job.Transition{Publish: p, Lane: job.Free}
-		tr.Publish.State, tr.Publish.DelayReason = job.Failed, ""
-		tr.Publish.Error = problem(e)
+		tr := t.failed(ctx, p, e)
 		if step != "" {
 			tr.Steps = []job.Step{t.step(step, e.Kind.String(), e.Call, e)}
 		}
-		tr.Events = t.event(ctx, tr.Publish, t.failedData(e))
 		return tr
 	}
 	if t.p.State.Pending() {
 		t.settle(ctx, build)
-	} else {
-		tr := build(t.p)
-		if t.l.last(t.it) {
-			tr.Release = t.l.fence
-		}
-		if !t.write(ctx, tr) && tr.Release != 0 {
-			t.l.giveBack()
-		}
+		return
 	}
-	t.count(ctx, string(t.p.State))
+	tr := build(t.p)
+	if t.l.last(t.it) {
+		tr.Release = t.l.fence
+	}
+	if !t.write(ctx, tr) && tr.Release != 0 {
+		t.l.giveBack()
+	}
+}
+
+func (t *turn) failed(ctx context.Context, p job.Publish, e *connectors.Error) *job.Transition {
+	tr := &job.Transition{Publish: p, Lane: job.Free}
+	tr.Publish.State, tr.Publish.DelayReason = job.Failed, ""
+	tr.Publish.Error = problem(e)
+	tr.Events = t.event(ctx, tr.Publish, failedData(refOf(p), e, p.Attempt))
+	return tr
 }
 
 // expire ends a publish that was not armed in time, with the last reason.
@@ -229,10 +232,6 @@ func problem(e *connectors.Error) []byte {
 func (t *turn) noteError(e *connectors.Error) {
 	t.span.SetAttributes(attribute.String("error.type", e.Kind.String()), attribute.String("postbus.provider_code", e.ProviderCode))
 	t.span.SetStatus(codes.Error, e.Message)
-}
-
-func (t *turn) count(ctx context.Context, state string) {
-	t.r.ended(ctx, t.p.Provider, job.State(state))
 }
 
 func (r *Runner) ended(ctx context.Context, provider string, state job.State) {

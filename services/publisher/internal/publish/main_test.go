@@ -12,7 +12,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	metric "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	trace "go.opentelemetry.io/otel/trace/noop"
 
 	"postbus.dev/deploy/testbed"
@@ -28,19 +29,21 @@ func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
 // bench is a runner of one provider on one database.
 type bench struct {
 	t     *testing.T
+	dsn   string // of the owner of the tables
 	pool  *pgxpool.Pool
 	loads atomic.Int64 // of lanes
 	store *job.Store
 	toy   *toy
 	run   *Runner
+	meter *metric.ManualReader
 	lane  *lane
 }
 
 func setup(t *testing.T) *bench {
 	t.Helper()
 	t.Parallel()
-	b := &bench{t: t, toy: newToy(t)}
-	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: testbed.As(testbed.Database(t), migrations.RolePublisher)})
+	b := &bench{t: t, dsn: testbed.Database(t), toy: newToy(t), meter: metric.NewManualReader()}
+	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: testbed.As(b.dsn, migrations.RolePublisher)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +61,7 @@ func setup(t *testing.T) *bench {
 	if b.run, err = New(Config{
 		Store: b.store, Accounts: anyAccount{}, Directory: anyAccount{}, Gates: limit.NewGates(b.pool), Connectors: map[string]connectors.Publisher{"toy": b.toy},
 		Poll: 20 * time.Millisecond, Hold: 200 * time.Millisecond,
-		Logger: slog.New(slog.DiscardHandler), Tracer: trace.NewTracerProvider(), Meter: metric.NewMeterProvider(),
+		Logger: slog.New(slog.DiscardHandler), Tracer: trace.NewTracerProvider(), Meter: metric.NewMeterProvider(metric.WithReader(b.meter)),
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +121,28 @@ func (b *bench) armed(provider string) *turn {
 	if err != nil || !w.Moved {
 		b.t.Fatal("not armed", err)
 	}
-	return b.turn(w.Publish)
+	turn := b.turn(w.Publish)
+	<-time.After(time.Until(turn.local(w.Publish.QuietAt)))
+	return turn
+}
+
+// refusals is how many alarms there were.
+func (b *bench) refusals() (n int64) {
+	b.t.Helper()
+	var all metricdata.ResourceMetrics
+	if err := b.meter.Collect(b.t.Context(), &all); err != nil {
+		b.t.Fatal(err)
+	}
+	for _, scope := range all.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			if sum, ok := m.Data.(metricdata.Sum[int64]); ok && m.Name == "postbus.publish.refused" {
+				for _, point := range sum.DataPoints {
+					n += point.Value
+				}
+			}
+		}
+	}
+	return n
 }
 
 func (b *bench) turn(p job.Publish) *turn {

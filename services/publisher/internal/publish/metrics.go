@@ -10,7 +10,8 @@ import (
 type metrics struct {
 	meter                         metric.Meter
 	accepted, repeated, differing metric.Int64Counter
-	ended, lost, late, taken      metric.Int64Counter
+	ended, lost, late             metric.Int64Counter
+	taken, refused                metric.Int64Counter
 	inMemory, lanes               metric.Int64ObservableGauge
 }
 
@@ -34,6 +35,7 @@ func newMetrics(p metric.MeterProvider) (*metrics, error) {
 	m.lost = counter("postbus.publish.lanes_lost", "lanes whose lease was lost while held")
 	m.late = counter("postbus.publish.late_answers", "answers of a provider that came after their publish was settled; should stay 0")
 	m.taken = counter("postbus.publish.remote_taken", "remote posts that two publishes claimed; should stay 0")
+	m.refused = counter("postbus.publish.refused", "what the database refused to store of a publish, by provider and the state it was to bring; should stay 0")
 	m.inMemory = gauge("postbus.publish.in_memory", "publishes held in memory")
 	m.lanes = gauge("postbus.publish.lanes", "lanes held")
 	return m, errors.Join(errs...)

@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"postbus.dev/services/connectors"
@@ -59,14 +60,10 @@ func (l *lane) claimCommit(it *item) bool {
 	return true
 }
 
-// confirmLimit is how long after Arm a provider may take to say whether a post
-// that it accepted is published.
-const confirmLimit = 24 * time.Hour
-
 // confirm asks whether an accepted post is published.
 func (t *turn) confirm(ctx context.Context) {
-	if time.Since(t.local(t.p.ArmedAt)) > confirmLimit {
-		t.unclear(ctx, connectors.Found{Evidence: "the provider accepted the post and did not say within 24 hours whether it is published"})
+	if time.Since(t.local(t.p.ArmedAt)) > t.timing.Confirm {
+		t.unclear(ctx, connectors.Found{Evidence: fmt.Sprintf("the provider accepted the post and did not say within %v whether it is published", t.timing.Confirm)})
 		return
 	}
 	step, err := t.conn.Confirm(ctx, t.acct.Account, t.post, t.p.Checkpoint)

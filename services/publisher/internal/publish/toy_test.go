@@ -33,7 +33,7 @@ type toy struct {
 func newToy(t *testing.T) *toy {
 	t.Helper()
 	p := &toy{client: connectors.NewClient(connectors.ClientConfig{}), timing: connectors.Timing{
-		Lead: time.Minute, Commit: 5 * time.Second, UserTO: time.Second, Settle: 2 * time.Second, Look: time.Second, Window: time.Minute,
+		Lead: time.Minute, Commit: 5 * time.Second, UserTO: time.Second, Settle: 2 * time.Second, Look: time.Second, Window: time.Minute, Confirm: time.Minute,
 		Watch: []time.Duration{time.Hour}, Backoff: time.Second, BackoffTo: time.Second,
 	}}
 	srv := httptest.NewServer(p)

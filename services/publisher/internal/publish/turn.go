@@ -34,7 +34,10 @@ type turn struct {
 	post   connectors.Post
 	acct   Account
 	span   trace.Span
-	fault  error // of our own code: what was about to be written is not fit to be
+
+	fault    error     // what is about to be written is not fit to be
+	refusals int       // of what was written
+	meant    job.State // where the first that was refused led to
 }
 
 // run dispatches over the stored state. A step never calls the next one, with
@@ -208,25 +211,26 @@ func (t *turn) withoutAccount(ctx context.Context, why string) bool {
 // write moves the publish. False: it did not move, and the turn ends.
 func (t *turn) write(ctx context.Context, tr *job.Transition) bool {
 	tr.Fence = t.l.fence
-	if t.fault != nil {
-		t.stumble(ctx, t.fault)
-		return false
-	}
-	w, err := t.r.store.Write(ctx, tr)
-	if err != nil {
+	w, err := t.try(ctx, tr)
+	switch {
+	case isRefusal(err):
+		t.writeLess(ctx, tr, err)
+	case err != nil:
 		t.stumble(ctx, err)
-		return false
-	}
-	if !w.Moved {
+	case !w.Moved:
 		t.moved(ctx)
-		return false
+	default:
+		t.wrote(ctx, w.Publish)
+		return true
 	}
-	t.wrote(w.Publish)
-	return true
+	return false
 }
 
-func (t *turn) wrote(p job.Publish) {
+func (t *turn) wrote(ctx context.Context, p job.Publish) {
 	t.p, t.clock, t.asks = p, clock{db: p.StepAt, here: time.Now()}, 0
+	if p.State.Ended() {
+		t.r.ended(ctx, p.Provider, p.State)
+	}
 }
 
 // pause between looks at a row that this process could not move.
