@@ -5,13 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/cookiejar"
 	"net/url"
-	"strings"
 	"time"
 
+	"postbus.dev/deploy/visitor"
 	"postbus.dev/services/connectors/sandbox/stage"
 )
 
@@ -89,8 +87,7 @@ func (s *system) api(ctx context.Context, method, path string, body, into any) e
 	return json.Unmarshal(answer.Data, into)
 }
 
-// connect is what a person does: open the link, allow what the page asks for,
-// come back.
+// connect is what a person does with a link.
 func (s *system) connect(ctx context.Context, a stage.Account) error {
 	ctx, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
@@ -98,56 +95,9 @@ func (s *system) connect(ctx context.Context, a stage.Account) error {
 	if err := s.api(ctx, http.MethodPost, "/api/connect/"+a.Provider+"/links", struct{}{}, &link); err != nil {
 		return err
 	}
-	jar, err := cookiejar.New(nil)
+	page, err := visitor.New(nil).Connect(ctx, link.URL, a.ID)
 	if err != nil {
 		return err
 	}
-	b := browser{client: &http.Client{Jar: jar}}
-	asked, err := b.open(ctx, http.MethodGet, link.URL, nil)
-	if err != nil {
-		return err
-	}
-	form := url.Values{"account": {a.ID}, "decision": {"allow"}}
-	for _, scope := range strings.FieldsFunc(asked.Query().Get("scope"), func(r rune) bool { return r == ',' || r == ' ' }) {
-		form.Set("allow_"+scope, "on")
-	}
-	_, err = b.open(ctx, http.MethodPost, asked.String(), form)
-	return err
-}
-
-// browser keeps cookies and goes where it is sent.
-type browser struct{ client *http.Client }
-
-// open returns the address of the page that it ends on. One that is no success
-// is an error with its heading.
-func (b browser) open(ctx context.Context, method, address string, form url.Values) (*url.URL, error) {
-	req, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(form.Encode()))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Accept", "text/html")
-	if form != nil {
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	}
-	resp, err := b.client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close() //nolint:errcheck // it was read
-	page, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s%s: status %d: %s", resp.Request.URL.Host, resp.Request.URL.Path, resp.StatusCode, heading(string(page)))
-	}
-	return resp.Request.URL, nil
-}
-
-// heading is what a page says first.
-func heading(page string) string {
-	_, rest, _ := strings.Cut(page, "<h1")
-	_, rest, _ = strings.Cut(rest, ">")
-	text, _, _ := strings.Cut(rest, "</h1>")
-	return strings.TrimSpace(text)
+	return page.Err()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -13,15 +14,23 @@ import (
 
 	"postbus.dev/deploy/testbed"
 	"postbus.dev/migrations"
+	"postbus.dev/services/account"
 	"postbus.dev/services/publisher"
 )
 
-// roleVariable makes a test binary or benchmark be a publisher instead: the
+// roleVariable makes a test binary or benchmark be a service instead: the
 // program that runs the tests starts itself again with it.
-const roleVariable = "POSTBUS_E2E_PUBLISHER"
+const roleVariable = "POSTBUS_E2E_SERVICE"
+
+// The services.
+const (
+	publisherService = "publisher"
+	accountService   = "account"
+)
 
 // spec is what a started process is told.
 type spec struct {
+	Service    string        `json:"service"`
 	TimeFactor float64       `json:"timeFactor"`
 	Lease      time.Duration `json:"lease"`
 	Poll       time.Duration `json:"poll"`
@@ -34,41 +43,57 @@ type spec struct {
 	Stop string `json:"stop"`
 }
 
-// Main runs a publisher and does not return, if this process was started as
-// one. A TestMain calls it first.
+// Main runs a service and does not return, if this process was started as one.
+// A TestMain calls it first.
 func Main() {
 	raw := os.Getenv(roleVariable)
 	if raw == "" {
 		return
 	}
-	if err := runPublisher(raw); err != nil {
-		fmt.Fprintln(os.Stderr, "publisher:", err)
+	if err := runService(raw); err != nil {
+		fmt.Fprintln(os.Stderr, "service:", err)
 		os.Exit(1)
 	}
 	os.Exit(0)
 }
 
-func runPublisher(raw string) error {
+func runService(raw string) error {
 	var s spec
 	if err := json.Unmarshal([]byte(raw), &s); err != nil {
 		return err
 	}
-	cfg, err := publisher.FromEnv(os.Getenv)
-	if err != nil {
-		return err
-	}
-	cfg.TimeFactor, cfg.Lease, cfg.Poll, cfg.Slots, cfg.Recheck = s.TimeFactor, s.Lease, s.Poll, s.Slots, s.Recheck
-	cfg.Failpoint = s.failpoint()
-	cfg.Grace = 10 * time.Second
-	cfg.Listening = func(addr string) { fmt.Println("listening " + addr) }
-	cfg.LogWriter = os.Stderr
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() { // the parent's end of standard input closes when it dies
 		_, _ = os.Stdin.Read(make([]byte, 1))
 		cancel()
 	}()
+	if s.Service == accountService {
+		return s.runAccount(ctx)
+	}
+	return s.runPublisher(ctx)
+}
+
+func listening(addr string) { fmt.Println("listening " + addr) }
+
+func (s spec) runPublisher(ctx context.Context) error {
+	cfg, err := publisher.FromEnv(os.Getenv)
+	if err != nil {
+		return err
+	}
+	cfg.TimeFactor, cfg.Lease, cfg.Poll, cfg.Slots, cfg.Recheck = s.TimeFactor, s.Lease, s.Poll, s.Slots, s.Recheck
+	cfg.Failpoint, cfg.Grace, cfg.Listening, cfg.LogWriter = s.failpoint(), 10*time.Second, listening, os.Stderr
 	return publisher.Run(ctx, cfg)
+}
+
+func (s spec) runAccount(ctx context.Context) error {
+	cfg, err := account.FromEnv(os.Getenv)
+	if err != nil {
+		return err
+	}
+	cfg.TimeFactor, cfg.Poll = s.TimeFactor, s.Poll
+	cfg.Failpoint, cfg.Listening, cfg.LogWriter = s.failpoint(), listening, os.Stderr
+	return account.Run(ctx, cfg)
 }
 
 // failpoint reports each first hit and acts at the nth.
@@ -95,7 +120,7 @@ func (s spec) failpoint() func(string) {
 	}
 }
 
-// ProcessConfig says how a publisher process is started.
+// ProcessConfig says how a process is started.
 type ProcessConfig struct {
 	Die, Stop string        // failpoints; see the package publisher's calls
 	Nth       int           // at which hit; 1
@@ -106,9 +131,10 @@ type ProcessConfig struct {
 	Env       []string
 }
 
-// Process is a publisher of its own.
+// Process is a service of its own.
 type Process struct {
 	w     *World
+	name  string
 	cmd   *exec.Cmd
 	stdin interface{ Close() error }
 	out   *lines
@@ -120,7 +146,12 @@ type Process struct {
 // Publisher starts a publisher process, and ends it with the test.
 func (w *World) Publisher(c ProcessConfig) *Process {
 	w.T.Helper()
-	s := spec{TimeFactor: w.Config.Factor, Lease: c.Lease, Poll: c.Poll, Slots: c.Slots, Recheck: c.Recheck, Die: c.Die, Stop: c.Stop, Nth: c.Nth}
+	return w.start(publisherService, migrations.RolePublisher, c)
+}
+
+func (w *World) start(service, role string, c ProcessConfig) *Process {
+	w.T.Helper()
+	s := spec{Service: service, TimeFactor: w.Config.Factor, Lease: c.Lease, Poll: c.Poll, Slots: c.Slots, Recheck: c.Recheck, Die: c.Die, Stop: c.Stop, Nth: c.Nth}
 	if s.Lease == 0 {
 		s.Lease = 3 * time.Second
 	}
@@ -131,12 +162,12 @@ func (w *World) Publisher(c ProcessConfig) *Process {
 	if err != nil {
 		w.T.Fatal(err)
 	}
-	p := &Process{w: w, out: newLines(), log: newLines(), done: make(chan struct{})}
+	p := &Process{w: w, name: service, out: newLines(), log: newLines(), done: make(chan struct{})}
 	p.cmd = exec.CommandContext(context.WithoutCancel(w.T.Context()), os.Args[0]) // it is ended by hand, when the test is over
-	p.cmd.Env = append(os.Environ(), append([]string{
-		roleVariable + "=" + string(raw), "DATABASE_URL=" + testbed.As(w.DSN, migrations.RolePublisher), "NATS_URL=" + w.Bus.URL(), "POSTBUS_KEYSET=" + w.Keyset(),
-		"POSTBUS_HTTP_ADDR=127.0.0.1:0", "INSTAGRAM_BASE_URL=" + w.BaseURL, "SSL_CERT_FILE=" + w.CAFile,
-	}, c.Env...)...)
+	p.cmd.Env = slices.Concat(os.Environ(), w.providers(), []string{
+		roleVariable + "=" + string(raw), "DATABASE_URL=" + testbed.As(w.DSN, role), "NATS_URL=" + w.Bus.URL(), "POSTBUS_KEYSET=" + w.Keyset(),
+		"POSTBUS_HTTP_ADDR=127.0.0.1:0", "POSTBUS_PUBLIC_URL=" + w.PublicURL, "INSTAGRAM_BASE_URL=" + w.BaseURL, "SSL_CERT_FILE=" + w.CAFile,
+	}, c.Env)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.log
 	stdin, err := p.cmd.StdinPipe()
 	if err != nil {
@@ -163,12 +194,12 @@ func (p *Process) end() {
 	case <-time.After(20 * time.Second):
 		_ = p.cmd.Process.Kill()
 		<-p.done
-		p.w.T.Errorf("a publisher did not stop within 20 s")
+		p.w.T.Errorf("a %s did not stop within 20 s", p.name)
 	}
 	if text := p.log.text(); strings.Contains(text, "DATA RACE") || strings.Contains(text, "panic:") || p.w.T.Failed() {
-		p.w.T.Logf("log of publisher %d:\n%s", p.cmd.Process.Pid, last(text, 6000))
+		p.w.T.Logf("log of %s %d:\n%s", p.name, p.cmd.Process.Pid, last(text, 6000))
 		if strings.Contains(text, "DATA RACE") || strings.Contains(text, "panic:") {
-			p.w.T.Errorf("a publisher raced or panicked")
+			p.w.T.Errorf("a %s raced or panicked", p.name)
 		}
 	}
 }
@@ -197,7 +228,7 @@ func (p *Process) Hit() bool { return strings.Contains(p.out.text(), "hit ") }
 // API is the address of its HTTP API, once it listens.
 func (p *Process) API() string {
 	var addr string
-	p.w.Eventually(30*time.Second, "a publisher listens", func() bool {
+	p.w.Eventually(30*time.Second, "a service listens", func() bool {
 		for line := range strings.Lines(p.out.text()) {
 			if a, ok := strings.CutPrefix(strings.TrimSpace(line), "listening "); ok {
 				addr = a

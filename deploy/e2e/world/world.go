@@ -41,21 +41,23 @@ type Config struct {
 
 // World is the parts around the publishers.
 type World struct {
-	T        testing.TB
-	Config   Config
-	DSN      string
-	Pool     *pgxpool.Pool
-	Bus      *testnats.Server
-	NC       *nats.Conn
-	JS       jetstream.JetStream
-	Sandbox  *sandbox.Sandbox
-	Server   *sandbox.Server
-	BaseURL  string // of Instagram, as the publishers see it
-	CAFile   string // with TLS
-	Dir      string
-	APIKey   string
-	Accounts []string        // our ids
-	Provider []stage.Account // the same, at the provider
+	T       testing.TB
+	Config  Config
+	DSN     string
+	Pool    *pgxpool.Pool
+	Bus     *testnats.Server
+	NC      *nats.Conn
+	JS      jetstream.JetStream
+	Sandbox *sandbox.Sandbox
+	Server  *sandbox.Server
+	BaseURL string // of Instagram, as the publishers see it
+	CAFile  string // with TLS
+	// PublicURL is where browsers see the services; "" before Open.
+	PublicURL string
+	Dir       string
+	APIKey    string
+	Accounts  []string        // our ids
+	Provider  []stage.Account // the same, at the provider
 
 	mu        sync.Mutex
 	processes []*Process
