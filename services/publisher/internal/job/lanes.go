@@ -271,20 +271,20 @@ func (s *Store) Release(ctx context.Context, held []Lane) error {
 
 const publishColumns = `p.id, p.event_source, p.event_id, p.account_id, p.user_id, p.provider, p.media_type, p.request, p.request_sha256, p.content_sha256,
   p.state, p.checkpoint, p.due_at, p.next_at, p.expires_at, p.fresh_until, p.attempt, p.failures, p.looks, p.armed_at, p.send_by, p.quiet_at, p.unconfirmed_at,
-  p.scheduled, p.delay_reason, p.remote_id, p.result, p.error, p.traceparent, p.tracestate, p.step_at, p.version, p.accepted_at, p.ended_at`
+  p.scheduled, p.delay_reason, p.remote_id, p.result, p.error, p.traceparent, p.tracestate, p.step_at, p.version, p.accepted_at, p.ended_at, p.blanked_at`
 
 // scanPublish reads publishColumns after the values in before.
 func scanPublish(row pgx.Row, before ...any) (Publish, error) {
 	var p Publish
 	var account, user pgtype.UUID
 	var source, event, provider, media, delay, remote pgtype.Text
-	var next, fresh, armed, send, quiet, unconfirmed, step, ended pgtype.Timestamptz
+	var next, fresh, armed, send, quiet, unconfirmed, step, ended, blanked pgtype.Timestamptz
 	err := row.Scan(append(before, (*[16]byte)(&p.ID), &source, &event, &account, &user, &provider, &media, &p.Request, &p.RequestSum, &p.ContentSum,
 		(*string)(&p.State), &p.Checkpoint, &p.DueAt, &next, &p.ExpiresAt, &fresh, &p.Attempt, &p.Failures, &p.Looks, &armed, &send, &quiet, &unconfirmed,
-		&p.Scheduled, &delay, &remote, (*[]byte)(&p.Result), (*[]byte)(&p.Error), &p.TraceParent, &p.TraceState, &step, &p.Version, &p.AcceptedAt, &ended)...)
+		&p.Scheduled, &delay, &remote, (*[]byte)(&p.Result), (*[]byte)(&p.Error), &p.TraceParent, &p.TraceState, &step, &p.Version, &p.AcceptedAt, &ended, &blanked)...)
 	p.EventSource, p.EventID, p.Provider, p.MediaType, p.DelayReason, p.RemoteID = source.String, event.String, provider.String, media.String, delay.String, remote.String
 	p.AccountID, p.UserID = account.Bytes, user.Bytes
 	p.NextAt, p.FreshUntil, p.ArmedAt, p.SendBy, p.QuietAt = next.Time, fresh.Time, armed.Time, send.Time, quiet.Time
-	p.UnconfirmedAt, p.StepAt, p.EndedAt = unconfirmed.Time, step.Time, ended.Time
+	p.UnconfirmedAt, p.StepAt, p.EndedAt, p.BlankedAt = unconfirmed.Time, step.Time, ended.Time, blanked.Time
 	return p, err
 }

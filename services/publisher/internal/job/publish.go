@@ -97,6 +97,7 @@ type Publish struct {
 	Version       int64
 	AcceptedAt    time.Time
 	EndedAt       time.Time
+	BlankedAt     time.Time // its content was deleted with its account, and does not come back
 }
 
 // Step is one row of the attempt log.

@@ -50,7 +50,7 @@ func (s *Store) Steps(ctx context.Context, id uuid.UUID) ([]Step, error) {
 // its publish is kept there.
 func (s *Store) Log(ctx context.Context, id uuid.UUID, st Step) error {
 	_, err := s.pool.Exec(ctx, `INSERT INTO publish_attempts (id, publish_id, attempt, step, call, outcome, provider_request_id, provider_code, http_status, message, duration_ms)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`, [16]byte(uuid.Must(uuid.NewV7())), [16]byte(id), st.Attempt, st.Step, clean(st.Call), st.Outcome,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, CASE WHEN EXISTS (SELECT FROM publishes WHERE id = $2 AND blanked_at IS NOT NULL) THEN '' ELSE $10 END, $11)`, [16]byte(uuid.Must(uuid.NewV7())), [16]byte(id), st.Attempt, st.Step, clean(st.Call), st.Outcome,
 		clean(st.RequestID), clean(st.Code), st.HTTPStatus, clean(st.Message), st.Duration.Milliseconds())
 	if err != nil {
 		return fmt.Errorf("log attempt: %w", err)

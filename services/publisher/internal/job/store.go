@@ -96,6 +96,9 @@ type Written struct {
 // about this transition alone, or the database is away.
 func (s *Store) Write(ctx context.Context, t *Transition) (Written, error) {
 	own, err := *t, error(nil)
+	if !own.Publish.BlankedAt.IsZero() {
+		own.blank()
+	}
 	if own.rows, err = rowsOf(t.Events); err != nil {
 		return Written{}, err
 	}

@@ -46,6 +46,10 @@ type turn struct {
 func (t *turn) run() {
 	ctx := t.start()
 	defer t.span.End()
+	if !t.p.BlankedAt.IsZero() {
+		t.withoutAccount(ctx, "the account was removed")
+		return
+	}
 	if err := t.open(); err != nil {
 		t.unfit(ctx, err)
 		return
