@@ -197,10 +197,11 @@ func idText(id uuid.UUID) string {
 	return id.String()
 }
 
-// failure is an end as a program that called with a key reads it.
+// failure is an end as a program that called with a key reads it: with the status
+// that its code has everywhere.
 func (f *Flow) failure(e end) *httpapi.Error {
 	a := answerOf(e.outcome, e.provider)
-	out := &httpapi.Error{Code: a.code, Status: a.status, Message: strings.TrimSuffix(a.text, " "+again), Err: e.err}
+	out := &httpapi.Error{Code: a.code, Message: strings.TrimSuffix(a.text, " "+again), Err: e.err}
 	if e.outcome == tooMany {
 		out.RetryAfter = f.cfg.StateLife
 	}

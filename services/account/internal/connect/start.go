@@ -40,10 +40,11 @@ func (f *Flow) registerStart(a *httpapi.API) {
 		},
 		Responses: pages(map[int]string{
 			303: "Location is a page of the provider", 400: "The address is malformed", 404: "The link or the provider is not known",
-			410: "The link has expired, was used or is for nobody any more", 429: "Too many connections were begun", 502: "The provider does not answer",
-			503: "The provider is not set up, or something is away",
+			410: "The link has expired, was used or is for nobody any more", 429: "Too many connections were begun",
+			500: "Something went wrong", 502: "The provider does not answer", 503: "The provider is not set up, or something is away",
 		}),
-	}, []httpapi.Code{httpapi.CodeMissingScope, httpapi.CodeNotFound, httpapi.CodeConflict, httpapi.CodeRateLimitExceeded, httpapi.CodeServiceUnavailable}, f.start)
+	}, []httpapi.Code{httpapi.CodeMissingScope, httpapi.CodeNotFound, httpapi.CodeConflict, httpapi.CodeRateLimitExceeded,
+		httpapi.CodeServiceUnavailable, httpapi.CodeProviderUnavailable}, f.start)
 }
 
 // start answers GET /api/connect/{provider}. HEAD only looks.

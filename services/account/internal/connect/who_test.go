@@ -53,6 +53,6 @@ func TestWhoMayStartWithAKey(t *testing.T) {
 	b.provider.authFail = fmt.Errorf("EXAMPLE_CLIENT_ID: %w", connectors.ErrNotConfigured)
 	b.call(http.MethodGet, at, "pb_alice", "").failure(t, 503, httpapi.CodeServiceUnavailable)
 	b.provider.authFail = &connectors.Error{Kind: connectors.KindRetry}
-	b.call(http.MethodGet, at, "pb_alice", "").failure(t, 502, httpapi.CodeProviderUnavailable)
+	b.call(http.MethodGet, at, "pb_alice", "").failure(t, 503, httpapi.CodeProviderUnavailable)
 	b.browser().open(b.link("pb_alice", `{}`)).page(t, 502, "does not answer as it should")
 }
