@@ -72,7 +72,7 @@ func (c Connect) Run(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f(c.setup(t, t, true, 30*time.Second))
+			f(c.setup(t, t, 30*time.Second))
 		})
 	}
 	t.Run("spends a code once whatever happens", func(t *testing.T) { t.Parallel(); c.spendsOnce(t) })
@@ -97,7 +97,7 @@ type connecting struct {
 }
 
 // setup makes a test; what it finds wrong is told to report.
-func (c Connect) setup(t *testing.T, report testing.TB, configured bool, timeout time.Duration) *connecting {
+func (c Connect) setup(t *testing.T, report testing.TB, timeout time.Duration) *connecting {
 	t.Helper()
 	b := &connecting{ConnectBench: c.New(t), t: report, suite: c, spans: tracetest.NewSpanRecorder()}
 	b.wire = NewWire(b.Handler)
@@ -113,7 +113,7 @@ func (c Connect) setup(t *testing.T, report testing.TB, configured bool, timeout
 		b.check()
 	})
 	b.base = server.URL
-	p, err := c.Connector(server.URL, client, configured)
+	p, err := c.Connector(server.URL, client, true)
 	if err != nil {
 		t.Fatal(err)
 	}

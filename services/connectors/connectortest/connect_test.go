@@ -291,7 +291,7 @@ func TestBadAuthorizerIsFoundOut(t *testing.T) {
 			go func() {
 				defer close(done)
 				c := toyConnect(bad)
-				b := c.setup(t, rec, true, 30*time.Second)
+				b := c.setup(t, rec, 30*time.Second)
 				tc.run(c)(b)
 				b.check()
 			}()

@@ -68,7 +68,7 @@ func (b *connecting) spent() (n int) {
 
 // spendsOnce breaks each call of an exchange in every way.
 func (c Connect) spendsOnce(t *testing.T) {
-	good := c.setup(t, t, true, 30*time.Second)
+	good := c.setup(t, t, 30*time.Second)
 	x := good.callback()
 	before := len(good.wire.seen())
 	if _, err := good.spend(x); err != nil {
@@ -84,7 +84,7 @@ func (c Connect) spendsOnce(t *testing.T) {
 				if trouble == Silence {
 					timeout = time.Second
 				}
-				c.breaks(c.setup(t, t, true, timeout), n, trouble)
+				c.breaks(c.setup(t, t, timeout), n, trouble)
 			})
 		}
 	}

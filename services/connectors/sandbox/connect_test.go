@@ -15,6 +15,9 @@ import (
 	"postbus.dev/services/connectors/sandbox/stage"
 )
 
+// patient lets a code live for half a minute.
+const patient = 0.01
+
 const scopes = "instagram_business_basic,instagram_business_content_publish"
 
 // authorizeURL is where the app of the sandbox sends people.
@@ -51,7 +54,7 @@ func (b *bundle) token(code string) int {
 
 func TestAPersonDecidesWithoutABrowser(t *testing.T) {
 	t.Parallel()
-	b := setup(t, sandbox.Config{PublicURL: "https://postbus.example/"}, sandbox.ServeConfig{})
+	b := setup(t, sandbox.Config{Factor: patient, PublicURL: "https://postbus.example/"}, sandbox.ServeConfig{})
 	back, err := b.click(sandbox.Person{Account: "demo"})
 	if err != nil || back.Host != "postbus.example" || back.Path != "/api/connect/instagram/callback" || back.Query().Get("state") != "s1" {
 		t.Fatalf("%v, %v", back, err)
@@ -97,7 +100,7 @@ func TestFaultsReachWhoConnects(t *testing.T) {
 	} {
 		t.Run(c.fault.Switch, func(t *testing.T) {
 			t.Parallel()
-			b := setup(t, sandbox.Config{}, sandbox.ServeConfig{})
+			b := setup(t, sandbox.Config{Factor: patient}, sandbox.ServeConfig{})
 			back, err := b.click(sandbox.Person{Account: "demo"})
 			if err != nil {
 				t.Fatal(err)
@@ -113,7 +116,7 @@ func TestFaultsReachWhoConnects(t *testing.T) {
 			}
 		})
 	}
-	b := setup(t, sandbox.Config{}, sandbox.ServeConfig{})
+	b := setup(t, sandbox.Config{Factor: patient}, sandbox.ServeConfig{})
 	for _, call := range []string{instagram.CallAuthorize, instagram.CallDecide} {
 		if _, err := b.sb.SetFault(stage.Fault{Switch: "http_before", Call: call, Count: 1, Status: 502}); err != nil {
 			t.Fatal(err)
@@ -131,7 +134,7 @@ func TestFaultsReachWhoConnects(t *testing.T) {
 
 func TestAppsAreRegisteredAndCalledOverTheControlAPI(t *testing.T) {
 	t.Parallel()
-	b := setup(t, sandbox.Config{}, sandbox.ServeConfig{})
+	b := setup(t, sandbox.Config{Factor: patient}, sandbox.ServeConfig{})
 	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, `{"url":"http://x/%s","confirmation_code":"c1"}`, r.FormValue("signed_request")[:3])
 	}))
@@ -166,7 +169,7 @@ func TestAppsAreRegisteredAndCalledOverTheControlAPI(t *testing.T) {
 // A test's sandbox must not call the system that a developer has running.
 func TestNobodyIsCalledUnlessAskedFor(t *testing.T) {
 	t.Parallel()
-	b := setup(t, sandbox.Config{}, sandbox.ServeConfig{})
+	b := setup(t, sandbox.Config{Factor: patient}, sandbox.ServeConfig{})
 	c := b.sb.Clients(instagram.Name)[0]
 	if c.DeauthorizeURL != "" || c.DeletionURL != "" || c.RedirectURIs[0] != "http://localhost:3000/api/connect/instagram/callback" {
 		t.Errorf("%+v", c)

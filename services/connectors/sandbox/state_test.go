@@ -53,7 +53,7 @@ func content(path string) (v any) {
 func TestAStateOutlivesItsProcess(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "sandbox.json")
-	cfg := sandbox.Config{StatePath: path, Factor: 0.002, Profile: sandbox.Faithful}
+	cfg := sandbox.Config{StatePath: path, Factor: patient, Profile: sandbox.Faithful}
 	b := living(t, cfg)
 	_, out, err := b.publish(b.ready())
 	first, ok := out["id"].(string)

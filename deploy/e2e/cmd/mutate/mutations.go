@@ -79,5 +79,21 @@ func mutations() []mutation {
 			old: "tr.Publish.State, tr.Publish.Failures = job.Unknown, 0\n		return tr", new: "tr.Publish.State, tr.Publish.Failures, tr.Publish.FreshUntil, tr.Lane = job.Ready, 0, time.Time{}, job.Free\n		return tr",
 			pkg: e2e, test: "TestACallThatTheProviderCarriesOutLateIsWaitedFor",
 		},
+		{
+			name: "a call with a body sent again", file: "services/connectors/request.go",
+			old: "req.ContentLength = int64(len(body))",
+			new: "req.ContentLength = int64(len(body))\n\t\treq.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }",
+			pkg: "services/connectors", test: "TestDoNeverReplaysAPostOnAReusedConnection",
+		},
+		{
+			name: "a forged callback believed", file: "services/connectors/instagram/callback.go",
+			old: "!hmac.Equal(got, mac.Sum(nil))", new: "len(got) != mac.Size()",
+			pkg: "services/connectors/instagram", test: "TestAForgedCallIsRefusedAndNotQuoted",
+		},
+		{
+			name: "a missing permission overlooked", file: "services/connectors/instagram/authorize.go",
+			old: "if !slices.Contains(granted, name) {", new: "if false && !slices.Contains(granted, name) {",
+			pkg: "services/connectors/instagram", test: "TestAPermissionThatIsMissingEndsTheExchange",
+		},
 	}
 }

@@ -22,6 +22,10 @@ import (
 // with one form field, signed_request. With kind "deletion" it asks that the
 // person's data be deleted, too.
 func (ig *Instagram) Call(kind, account, client string) ([]stage.Called, error) {
+	return ig.callApp(context.Background(), kind, account, client)
+}
+
+func (ig *Instagram) callApp(ctx context.Context, kind, account, client string) ([]stage.Called, error) {
 	a, ok := ig.st.Accounts.Find(Name, account)
 	if !ok {
 		return nil, fmt.Errorf("no account %q", account)
@@ -48,7 +52,7 @@ func (ig *Instagram) Call(kind, account, client string) ([]stage.Called, error) 
 	}
 	var made []stage.Called
 	for range times {
-		made = append(made, post(to, signed))
+		made = append(made, post(ctx, to, signed))
 	}
 	return made, nil
 }
@@ -91,9 +95,9 @@ func payloadOf(algorithm, user string, at time.Time) (string, error) {
 }
 
 // post calls a client. It follows no redirect and waits ten seconds.
-func post(to, signed string) stage.Called {
+func post(ctx context.Context, to, signed string) stage.Called {
 	made := stage.Called{URL: to}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, strings.NewReader(url.Values{"signed_request": {signed}}.Encode()))
 	if err != nil {
@@ -140,7 +144,8 @@ func (ig *Instagram) changeApps(w http.ResponseWriter, r *http.Request) {
 	err := r.ParseForm()
 	var made []stage.Called
 	if err == nil {
-		made, err = ig.Call(r.PostForm.Get("kind"), r.PostForm.Get("account"), r.PostForm.Get("client"))
+		// Who closes the page has removed the app all the same.
+		made, err = ig.callApp(context.WithoutCancel(r.Context()), r.PostForm.Get("kind"), r.PostForm.Get("account"), r.PostForm.Get("client"))
 	}
 	if err != nil {
 		ig.writeApps(w, http.StatusBadRequest, appsPage{Wrong: err.Error()})

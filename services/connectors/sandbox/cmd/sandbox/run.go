@@ -30,6 +30,7 @@ func run(ctx context.Context, args []string, env func(string) string, out io.Wri
 	}
 	srv, err := s.Serve(cfg.serve)
 	if err != nil {
+		s.Close()
 		return fmt.Errorf("serve: %w; POSTBUS_SANDBOX_ADDR or --addr names another address", err)
 	}
 	announce(out, s, srv)
