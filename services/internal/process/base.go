@@ -157,8 +157,11 @@ func (b *Base) Listen(ctx context.Context, addr string, service http.Handler, dr
 
 func (b *Base) schemaFits(ctx context.Context) error {
 	n, err := migrations.Pending(ctx, b.cfg.DatabaseURL)
-	if err != nil {
+	if postgres.IsUnavailable(err) {
 		return errors.New("the database does not answer")
+	}
+	if err != nil {
+		return errors.New("the database does not tell which migrations it has: is DATABASE_URL this service's own role, and was migrate run?")
 	}
 	if n > 0 {
 		return fmt.Errorf("%d migrations are not applied", n)
