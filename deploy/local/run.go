@@ -157,14 +157,18 @@ func (s *system) serveSandbox() (server *sandbox.Server, err error) {
 	return server, nil
 }
 
-// prepare brings the schema up to date, as cmd/migrate does in production, makes
-// the demo user and her key, and tells other processes where everything is.
+// prepare brings schema and consumers up to date, as cmd/migrate and an operator
+// do in production, makes the demo user and her key, and tells other processes
+// where everything is.
 func (s *system) prepare(ctx context.Context) error {
 	if err := migrations.EnsureRoles(ctx, s.dsn); err != nil {
 		return err
 	}
 	if _, err := migrations.Apply(ctx, s.dsn, nil); err != nil {
 		return fmt.Errorf("the data in %s does not fit this version: move it away to start anew, %s (%w)", s.cfg.dataDir, otherDir, err)
+	}
+	if err := updateTopology(ctx, s.natsURL); err != nil {
+		return fmt.Errorf("the events in %s do not fit this version: move it away to start anew, %s (%w)", s.cfg.dataDir, otherDir, err)
 	}
 	var err error
 	s.seeded, err = account.Ensure(ctx, account.Seed{DatabaseURL: s.dsn, KeysetPath: s.keyset(), KeyPath: s.path("api-key"), ExternalID: demoUser})
