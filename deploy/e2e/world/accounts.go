@@ -2,9 +2,11 @@ package world
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"time"
 
+	"postbus.dev/events"
 	"postbus.dev/services/account"
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/connectors/sandbox/stage"
@@ -25,9 +27,57 @@ func (w *World) SetStatus(i int, status string) {
 	w.T.Helper()
 	more := map[string]string{
 		"disconnecting": `, disconnect_reason = 'requested', disconnecting_at = now(), disconnect_next_at = now() + interval '1 hour'`,
-		"disconnected":  `, access_token = NULL, refresh_token = NULL`,
+		"disconnected":  `, access_token = NULL, refresh_token = NULL, disconnect_next_at = NULL`,
 	}
 	w.Exec(`UPDATE oauth_accounts SET status = $2, version = version + 1`+more[status]+` WHERE id = $1`, w.Accounts[i], status)
+}
+
+// Disconnect begins to disconnect account i, as the account service does.
+func (w *World) Disconnect(i int) {
+	w.T.Helper()
+	w.SetStatus(i, "disconnecting")
+	w.TellOf(i, "1", events.AccountDisconnecting{
+		AccountOwner: events.AccountOwner{AccountRef: w.ref(i), UserID: "demo"}, Reason: events.DisconnectRequested,
+	})
+}
+
+// Reconnect connects account i again once it is disconnected, as the account
+// service does.
+func (w *World) Reconnect(i int) {
+	w.T.Helper()
+	w.SetStatus(i, "disconnected")
+	w.NewToken(i, true)
+	w.TellOf(i, "1", events.AccountConnected{
+		AccountOwner: events.AccountOwner{AccountRef: w.ref(i), UserID: "demo"}, ProviderAccountID: w.Provider[i].ID, Reconnected: true,
+	})
+}
+
+func (w *World) ref(i int) events.AccountRef {
+	return events.AccountRef{AccountID: w.Accounts[i], Provider: w.Provider[i].Provider}
+}
+
+// TellOf sends an event of account i in the version in which it stands. Another
+// nonce makes it another event that says the same.
+func (w *World) TellOf(i int, nonce string, d events.Data) {
+	w.T.Helper()
+	var version int64
+	if err := w.Pool.QueryRow(context.Background(), `SELECT version FROM oauth_accounts WHERE id = $1`, w.Accounts[i]).Scan(&version); err != nil {
+		w.T.Fatal(err)
+	}
+	e, err := events.New(events.Meta{
+		ID: fmt.Sprintf("%s/%s/%d/%s", d.EventType(), w.Accounts[i], version, nonce), Source: "/postbus/account",
+		Subject: w.Accounts[i], PartitionKey: w.Accounts[i], Sequence: version,
+	}, d)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	m, err := events.Encode(e)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	if err := w.Send(m); err != nil {
+		w.T.Fatalf("send %s: %v", d.EventType(), err)
+	}
 }
 
 // NewToken gives account i another token, as a refresh or a reconnect does. One

@@ -71,8 +71,10 @@ func (r *Runner) drainOnce(ctx context.Context) error {
 			break
 		}
 	}
-	r.cfg.Failpoint("publish.before_drained")
-	return r.store.Conclude(ctx, drainLimit, drained)
+	return r.store.Conclude(ctx, drainLimit, func(d job.Drain) (event.Event, error) {
+		r.cfg.Failpoint("publish.before_drained")
+		return drained(d)
+	})
 }
 
 // endAll ends what is left of draining accounts, and returns how many it moved.
