@@ -2,12 +2,14 @@ package job
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"postbus.dev/events"
 )
@@ -184,6 +186,21 @@ func TestDrainedIsToldOnceForEachTimeThatAnAccountIsDisconnected(t *testing.T) {
 	b.disconnecting(b.a, 4)
 	if got := b.conclude(b.b); len(got) != 1 || got[0] != 4 || b.told() != 2 {
 		t.Errorf("the second time: %v, told %d times", got, b.told())
+	}
+}
+
+func TestDrainedIsNotToldOfWhatWentOnMeanwhile(t *testing.T) {
+	b := setup(t)
+	b.disconnecting(b.a, 2)
+	b.stored(b.a, b.of(3)) // connected again, which nobody has told yet
+	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
+		return b.a.conclude(t.Context(), tx, b.accountID, func(Drain) (event.Event, error) {
+			t.Error("told, with a publish that may run")
+			return event.Event{}, errors.New("told")
+		})
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

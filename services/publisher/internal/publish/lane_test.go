@@ -32,10 +32,12 @@ func (b *bench) crowd(account uuid.UUID, n int) (ids []string) {
 }
 
 // start runs the runner until the test ends.
-func (b *bench) start() {
+func (b *bench) start() { b.startToo(b.run) }
+
+func (b *bench) startToo(r *Runner) {
 	ctx, stop := context.WithCancel(b.t.Context())
 	done := make(chan error, 1)
-	go func() { done <- b.run.Run(ctx) }()
+	go func() { done <- r.Run(ctx) }()
 	b.t.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {

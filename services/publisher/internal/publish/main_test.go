@@ -34,6 +34,7 @@ type bench struct {
 	loads atomic.Int64 // of lanes
 	store *job.Store
 	toy   *toy
+	cfg   Config // of run
 	run   *Runner
 	meter *metric.ManualReader
 	lane  *lane
@@ -58,14 +59,27 @@ func setup(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.store.Close)
-	if b.run, err = New(Config{
+	b.cfg = Config{
 		Store: b.store, Accounts: anyAccount{}, Directory: anyAccount{}, Gates: limit.NewGates(b.pool), Connectors: map[string]connectors.Publisher{"toy": b.toy},
 		Poll: 20 * time.Millisecond, Hold: 200 * time.Millisecond,
 		Logger: slog.New(slog.DiscardHandler), Tracer: trace.NewTracerProvider(), Meter: metric.NewMeterProvider(metric.WithReader(b.meter)),
-	}); err != nil {
-		t.Fatal(err)
 	}
+	b.run = b.runner(nil)
 	return b
+}
+
+// runner is one with the bench's configuration, changed.
+func (b *bench) runner(change func(*Config)) *Runner {
+	b.t.Helper()
+	cfg := b.cfg
+	if change != nil {
+		change(&cfg)
+	}
+	r, err := New(cfg)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return r
 }
 
 // TraceBatchStart, with the methods after it, makes the bench see the statements

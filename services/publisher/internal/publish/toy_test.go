@@ -23,9 +23,11 @@ type toy struct {
 	timing connectors.Timing
 
 	mu    sync.Mutex
-	posts []string // publish ids, in the order in which they were posted
-	lose  int      // the answers of so many posts get lost
-	blind bool     // a read-back cannot tell
+	posts []string      // publish ids, in the order in which they were posted
+	lose  int           // the answers of so many posts get lost
+	blind bool          // a read-back cannot tell
+	dead  int64         // tokens up to this version are refused; 0: none
+	hold  chan struct{} // a preparation waits until it is closed
 	post  connectors.RemotePost
 	note  string // what a preparation says of itself
 }
@@ -79,9 +81,20 @@ func (p *toy) remote(id string) *connectors.RemotePost {
 func (p *toy) Provider() string                         { return "toy" }
 func (p *toy) Timing(connectors.Post) connectors.Timing { return p.timing }
 
-func (p *toy) Prepare(context.Context, connectors.Account, connectors.Post, connectors.Checkpoint) (connectors.Step, error) {
+func (p *toy) Prepare(ctx context.Context, a connectors.Account, _ connectors.Post, _ connectors.Checkpoint) (connectors.Step, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.dead > 0 && a.TokenVersion <= p.dead {
+		return connectors.Step{}, &connectors.Error{Kind: connectors.KindRefresh, Message: "expired"}
+	}
+	if hold := p.hold; hold != nil {
+		p.mu.Unlock()
+		select {
+		case <-hold:
+		case <-ctx.Done():
+		}
+		p.mu.Lock()
+	}
 	return connectors.Step{Next: connectors.Ready, FreshFor: time.Hour, Checkpoint: connectors.Checkpoint(`{"note":"` + p.note + `"}`)}, nil
 }
 
