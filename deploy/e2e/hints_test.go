@@ -83,20 +83,20 @@ func hintCases() map[string]hintCase {
 		"hints/foreign posts":    {test: "services/connectors/instagram.TestOutcomeIsNeverWrongAmongStrangersPosts"},
 		"hints/second publish":   {test: "deploy/e2e.TestAPublisherKilledInAnyCrashWindowLosesAndDoublesNothing"}, // makes a second post there
 		// Not of a publish, but of connecting.
-		"hints/code answer lost":     {test: "services/connectors/sandbox.TestFaultsReachWhoConnects"},
+		"hints/code answer lost":     {test: "services/connectors/instagram.TestConnectingConformance"},
 		"hints/code twice":           {test: "services/connectors/sandbox/instagram.TestACodeIsGoodOnceForItsAppAndItsAddress"},
-		"hints/permission taken off": {test: "services/connectors/instagram.TestAPermissionThatIsMissingEndsTheExchange"},
-		"hints/person cancels":       {test: "services/connectors/sandbox/instagram.TestAPersonWhoCancelsIsSentBackWithoutACode"},
+		"hints/permission taken off": {test: "services/account/internal/connect.TestAGrantWithoutThePublishScopeIsRefusedAndRevoked"},
+		"hints/person cancels":       {test: "services/account/internal/connect.TestAnErrorOfTheProviderEndsTheStateAndIsNotRepeated"},
 		"hints/#_ after the code":    {test: "services/connectors/instagram.TestWhatInstagramAppendsIsNoPartOfTheCode"},
 		"hints/personal account":     {test: "services/connectors/instagram.TestOnlyProfessionalAccountsAreConnected"},
 		"hints/refresh too early":    {test: "services/connectors/sandbox/instagram.TestACodeBecomesAShortThenALongTokenThatCanBeRefreshedAfterADay"},
-		"hints/app removed":          {test: "services/connectors/sandbox/instagram.TestWhoRemovesTheAppEndsItsTokensAndTheAppIsTold"},
-		"hints/deletion asked":       {test: "services/connectors/sandbox/instagram.TestWhoRemovesTheAppEndsItsTokensAndTheAppIsTold"},
-		"hints/callback forged":      {test: "services/connectors/instagram.TestAForgedCallIsRefusedAndNotQuoted"},
+		"hints/app removed":          {test: "services/account/internal/callback.TestARemovalDisconnectsTheAccountsThatItNames"},
+		"hints/deletion asked":       {test: "services/account/internal/callback.TestADeletionErasesAndTellsWhereToLook"},
+		"hints/callback forged":      {test: "services/account/internal/callback.TestCallsOfInstagram"},
 		"hints/callback altered":     {test: "services/connectors/instagram.TestAForgedCallIsRefusedAndNotQuoted"},
 		"hints/callback algorithm":   {test: "services/connectors/instagram.TestAForgedCallIsRefusedAndNotQuoted"},
-		"hints/callback old":         {test: "services/connectors/sandbox/instagram.TestAFaultSpoilsACallToTheApp"},
-		"hints/callback twice":       {test: "services/connectors/sandbox/instagram.TestAFaultSpoilsACallToTheApp"},
+		"hints/callback old":         {test: "services/account/internal/callback.TestOldCallsAreRefused"},
+		"hints/callback twice":       {test: "services/account/internal/callback.TestACallThatIsReplayedIsAnsweredAsBeforeAndDoesNothing"},
 	}
 }
 
