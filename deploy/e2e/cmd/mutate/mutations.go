@@ -20,7 +20,7 @@ func mutations() []mutation {
 	return []mutation{
 		{
 			name: "arm without the lane update", file: jobs + "/write.go",
-			old: "(NOT may.arm OR l.armed IS NULL)", new: "true",
+			old: "(l.armed IS NULL AND l.draining_at IS NULL)", new: "l.draining_at IS NULL",
 			pkg: jobs, test: "TestOnlyOnePublishOfAnAccountIsArmedAtATime",
 		},
 		{
@@ -47,6 +47,27 @@ func mutations() []mutation {
 			name: "arm behind a closed gate", file: jobs + "/write.go",
 			old: "AND ` + ungated + `", new: "AND (true OR ` + ungated + `)",
 			pkg: jobs, test: "TestAClosedGateStopsAnArm",
+		},
+		{
+			name: "arm while the account drains", file: jobs + "/write.go",
+			old: "(l.armed IS NULL AND l.draining_at IS NULL)", new: "l.armed IS NULL",
+			pkg: jobs, test: "TestADrainingAccountTakesNoRequestOfBeforeAndArmsNothing",
+		},
+		{
+			name: "accept for an account that drains", file: jobs + "/intake.go",
+			old: "AND l.draining_at IS NOT NULL AND l.link_version >= u.account_version", new: "AND l.draining_at IS NOT NULL AND u.account_version < 0",
+			pkg: jobs, test: "TestARequestAndADisconnectAtTheSameMoment|TestADrainingAccountTakes",
+		},
+		{
+			name: "drained without a look under the lock", file: jobs + "/drain.go",
+			old: "if err != nil || open > 0 {", new: "if err != nil {",
+			pkg: jobs, test: "TestDrainedIsNotToldOfWhatWentOnMeanwhile",
+		},
+		{
+			name: "drained told again for the same event", file: jobs + "/drain.go",
+			old: "drained_at = NULL,\n  next_at = CASE WHEN l.owner IS NULL THEN l.next_at ELSE least(l.next_at, clock_timestamp()) END\nWHERE l.link_version < excluded.link_version",
+			new: "drained_at = NULL,\n  next_at = CASE WHEN l.owner IS NULL THEN l.next_at ELSE least(l.next_at, clock_timestamp()) END",
+			pkg: jobs, test: "TestDrainedIsToldOnceForEachTimeThatAnAccountIsDisconnected",
 		},
 		{
 			name: "no dedup of requests", file: cycle + "/accept.go",
