@@ -140,7 +140,7 @@ func (p *program) buildAPI(ctx context.Context) error {
 	}
 	p.OnClose(resource.close)
 	web, err := api.New(api.Config{
-		Publishes: resource, Finals: p.Bus, Keys: callers, Providers: slices.Sorted(maps.Keys(p.conns)),
+		Publishes: resource, Finals: p.Bus, Keys: callers, Users: callers, Providers: slices.Sorted(maps.Keys(p.conns)),
 		Quota: p.cfg.PublishesPerUser, Budgets: limit.NewAhead(budgets), Limits: p.cfg.Limits,
 		Logger: p.Logger, Tracer: p.Tracer, Meter: p.Meter, Propagator: p.Propagator,
 	})

@@ -56,7 +56,7 @@ func (r *resource) Accept(ctx context.Context, req api.Request) (api.Receipt, er
 		return api.Receipt{Budget: d}, nil
 	}
 	taken, err := r.runner.Accept(ctx, publish.Request{
-		Source: req.Source, ID: req.ID, Data: req.Data, Also: []event.Event{req.Event},
+		Source: req.Source, ID: req.ID, Data: req.Data, Also: []event.Event{req.Event}, UserID: req.Caller.UserID,
 		Allowed: func(a publish.Account) bool {
 			owner, err := uuid.Parse(a.UserID)
 			return err == nil && req.Reaches(owner)
@@ -74,35 +74,81 @@ func (r *resource) Accept(ctx context.Context, req api.Request) (api.Receipt, er
 // Get reads a publish and its attempts.
 func (r *resource) Get(ctx context.Context, id uuid.UUID) (api.Publish, error) {
 	p, err := r.store.Get(ctx, id)
-	if errors.Is(err, job.ErrNotFound) {
-		return api.Publish{}, api.ErrNotFound
+	return r.changed(ctx, p, err)
+}
+
+// List reads publishes of a user.
+func (r *resource) List(ctx context.Context, f api.Filter) ([]api.Publish, error) {
+	list, err := r.store.List(ctx, job.Filter{
+		UserID: f.UserID, State: job.State(f.State), Provider: f.Provider, AccountID: f.AccountID,
+		From: f.From, To: f.To, After: f.After, AfterID: f.AfterID, Limit: f.Limit,
+	})
+	out := make([]api.Publish, len(list))
+	for i, p := range list {
+		out[i] = viewOf(p, nil)
 	}
-	if err != nil {
-		return api.Publish{}, err
-	}
-	steps, err := r.store.Steps(ctx, id)
-	if err != nil {
-		return api.Publish{}, err
-	}
-	return viewOf(p, steps), nil
+	return out, err
 }
 
 // Cancel stops a publish that is known; over HTTP nobody leaves a tombstone.
 func (r *resource) Cancel(ctx context.Context, id uuid.UUID, by tenant.Caller) (api.Publish, error) {
-	if _, err := r.store.Get(ctx, id); errors.Is(err, job.ErrNotFound) {
-		return api.Publish{}, api.ErrNotFound
+	if _, err := r.store.Get(ctx, id); err != nil {
+		return api.Publish{}, told(err)
 	}
 	p, _, err := r.runner.Cancel(ctx, id, "", "", "canceled over HTTP by "+by.ExternalID)
-	if errors.Is(err, publish.ErrTooLate) {
-		return viewOf(p, nil), api.ErrTooLate
+	return r.changed(ctx, p, err)
+}
+
+// Reschedule changes when a publish is due.
+func (r *resource) Reschedule(ctx context.Context, id uuid.UUID, due time.Time) (api.Publish, error) {
+	p, err := r.runner.Reschedule(ctx, id, due)
+	if refused, ok := errors.AsType[*publish.TimeError](err); ok {
+		return api.Publish{}, httpapi.Invalid(events.Violation{Field: "/publishAt", Rule: refused.Rule, Message: refused.Message})
 	}
-	return viewOf(p, nil), err
+	return r.changed(ctx, p, err)
+}
+
+// Resolve ends an unconfirmed publish as a person decides.
+func (r *resource) Resolve(ctx context.Context, id uuid.UUID, v api.Verdict, by tenant.Caller) (api.Publish, error) {
+	p, err := r.runner.Resolve(ctx, id, publish.Verdict{
+		Published: v.Published, PostID: v.PostID, Permalink: v.Permalink, Reason: v.Reason,
+		By: by.ExternalID + " with the key " + by.KeyID.String(),
+	})
+	if taken, ok := errors.AsType[*publish.TakenError](err); ok {
+		owner, err := r.Get(ctx, taken.Owner)
+		if err != nil {
+			return api.Publish{}, err
+		}
+		return viewOf(p, nil), &api.TakenError{Owner: owner}
+	}
+	return r.changed(ctx, p, err)
+}
+
+// changed reads what was tried along with a publish that was changed.
+func (r *resource) changed(ctx context.Context, p job.Publish, err error) (api.Publish, error) {
+	if err != nil {
+		return viewOf(p, nil), told(err)
+	}
+	steps, err := r.store.Steps(ctx, p.ID)
+	return viewOf(p, steps), err
+}
+
+// told gives the cycle's errors the API's names.
+func told(err error) error {
+	switch {
+	case errors.Is(err, job.ErrNotFound):
+		return api.ErrNotFound
+	case errors.Is(err, publish.ErrTooLate), errors.Is(err, publish.ErrNotUnconfirmed):
+		return api.ErrTooLate
+	default:
+		return err
+	}
 }
 
 func viewOf(p job.Publish, steps []job.Step) api.Publish {
 	v := api.Publish{
 		ID: p.ID, Source: p.EventSource, RequestID: p.EventID, UserID: p.UserID, AccountID: p.AccountID, Provider: p.Provider, MediaType: p.MediaType,
-		State: string(p.State), Attempt: p.Attempt, DelayReason: p.DelayReason, AcceptedAt: p.AcceptedAt, DueAt: p.DueAt, NextAt: p.NextAt,
+		Version: p.Version, State: string(p.State), Attempt: p.Attempt, DelayReason: p.DelayReason, AcceptedAt: p.AcceptedAt, DueAt: p.DueAt, NextAt: p.NextAt,
 		ExpiresAt: p.ExpiresAt, ArmedAt: p.ArmedAt, EndedAt: p.EndedAt, TraceID: traceID(p.TraceParent),
 	}
 	var result publish.Result

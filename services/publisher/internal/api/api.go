@@ -1,5 +1,5 @@
 // Package api is the publisher's HTTP API: ask for a publish and wait for what
-// becomes of it, look at one, cancel one.
+// becomes of it; list, follow, reschedule, cancel and resolve publishes.
 //
 // # Asking
 //
@@ -17,6 +17,14 @@
 // early. At the end of the wait, when the caller goes away and when the process
 // stops the publish goes on all the same; the answer is then 202 and where to
 // look.
+//
+// # Following
+//
+// A stream of events begins with the row and goes on with what passes on the
+// bus. It keeps nothing: whoever was away is sent the row again. Every event has
+// the publish's version, which the row has too, so that nothing is sent twice
+// and nothing older after something newer. A caller who is slow is sent the row
+// instead of what it missed, and one who stands still is let go.
 package api
 
 import (
@@ -28,6 +36,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
@@ -52,6 +61,7 @@ type Config struct {
 	Publishes Publishes    // required
 	Finals    Finals       // required
 	Keys      httpapi.Keys // required
+	Users     Users        // required
 	Providers []string     // that have a connector; required
 
 	// Quota and Window are told in the RateLimit fields. Publishes.Accept counts.
@@ -75,14 +85,15 @@ type API struct {
 	cfg     Config
 	http    *httpapi.API
 	waiters *waiters
+	streams streams
 	drain   chan struct{}
 	drained sync.Once
 }
 
 // New returns the API, which watches for final events until Close.
 func New(cfg Config) (*API, error) {
-	if cfg.Publishes == nil || cfg.Finals == nil || len(cfg.Providers) == 0 {
-		return nil, errors.New("make publish api: Publishes, Finals and Providers are required")
+	if cfg.Publishes == nil || cfg.Finals == nil || cfg.Users == nil || len(cfg.Providers) == 0 {
+		return nil, errors.New("make publish api: Publishes, Finals, Users and Providers are required")
 	}
 	a, err := build(cfg)
 	if err != nil {
@@ -111,7 +122,7 @@ func build(cfg Config) (*API, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &API{cfg: cfg, http: h, drain: make(chan struct{})}
+	a := &API{cfg: cfg, http: h, streams: streams{by: map[uuid.UUID]int{}}, drain: make(chan struct{})}
 	a.register()
 	return a, nil
 }

@@ -8,7 +8,10 @@ import (
 	"postbus.dev/services/internal/httpapi"
 )
 
-const publishPath = "/api/{provider}/publish"
+const (
+	publishPath   = "/api/{provider}/publish"
+	publishPathOf = "/api/publishes/{id}"
+)
 
 const about = "Publishes posts to social networks. A post is published exactly once or reported honestly."
 
@@ -45,13 +48,34 @@ func (a *API) register() {
 	httpapi.Register(a.http, a.publishOperation(), publishCodes(), a.publish)
 	httpapi.DescribeBody[publishBody](a.http, publishPath)
 	httpapi.Register(a.http, huma.Operation{
-		OperationID: "get-publish", Method: http.MethodGet, Path: "/api/publishes/{id}", Summary: "Look at a publish",
+		OperationID: "list-publishes", Method: http.MethodGet, Path: "/api/publishes", Summary: "List publishes",
+		Description: "Those of a user's accounts, the newest first by acceptance.",
+	}, []httpapi.Code{httpapi.CodeMissingScope, httpapi.CodeNotFound}, a.list)
+	httpapi.Register(a.http, huma.Operation{
+		OperationID: "get-publish", Method: http.MethodGet, Path: publishPathOf, Summary: "Look at a publish",
 		Description: "For who asked for it, and for the user whose account it is for.",
 	}, []httpapi.Code{httpapi.CodeMissingScope, httpapi.CodeNotFound}, a.get)
 	httpapi.Register(a.http, huma.Operation{
-		OperationID: "cancel-publish", Method: http.MethodPost, Path: "/api/publishes/{id}/cancel", Summary: "Cancel a publish",
+		OperationID: "reschedule-publish", Method: http.MethodPatch, Path: publishPathOf, Summary: "Change when a publish is due",
+		Description: "Possible until it is sent to be published; afterwards the answer is CONFLICT. It is told by another publish.scheduled. " +
+			"An expiresAt of the request stays; without one it is a day after the new time.",
+	}, changeCodes(), a.reschedule)
+	httpapi.DescribeBody[rescheduleBody](a.http, publishPathOf)
+	httpapi.Register(a.http, huma.Operation{
+		OperationID: "cancel-publish", Method: http.MethodPost, Path: publishPathOf + "/cancel", Summary: "Cancel a publish",
 		Description: "Possible until it is sent to be published; afterwards the answer is CONFLICT. Canceling twice is no error.",
-	}, []httpapi.Code{httpapi.CodeMissingScope, httpapi.CodeNotFound, httpapi.CodeConflict}, a.cancel)
+	}, changeCodes(), a.cancel)
+	httpapi.Register(a.http, huma.Operation{
+		OperationID: "resolve-publish", Method: http.MethodPost, Path: publishPathOf + "/resolve", Summary: "Decide what became of an unconfirmed publish",
+		Description: "For a person who has looked, with a key of scope admin. It is told by publish.completed or publish.failed. " +
+			"A publish in another state, and a post that another publish has, are answered CONFLICT.",
+	}, changeCodes(), a.resolve)
+	httpapi.DescribeBody[resolveBody](a.http, publishPathOf+"/resolve")
+	a.registerStream()
+}
+
+func changeCodes() []httpapi.Code {
+	return []httpapi.Code{httpapi.CodeMissingScope, httpapi.CodeNotFound, httpapi.CodeConflict}
 }
 
 func (a *API) publishOperation() huma.Operation {

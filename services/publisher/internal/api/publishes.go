@@ -24,16 +24,54 @@ type Publishes interface {
 	Accept(ctx context.Context, r Request) (Receipt, error)
 	// Get reads a publish and its attempts. ErrNotFound.
 	Get(ctx context.Context, id uuid.UUID) (Publish, error)
+	// List reads publishes without their attempts, the newest first.
+	List(ctx context.Context, f Filter) ([]Publish, error)
 	// Cancel stops a publish that is not armed; one that is canceled stays so.
 	// ErrNotFound, or ErrTooLate beside the publish as it is.
 	Cancel(ctx context.Context, id uuid.UUID, by tenant.Caller) (Publish, error)
+	// Reschedule changes when a publish that is not armed is due. ErrNotFound,
+	// ErrTooLate beside the publish as it is, or an *httpapi.Error about the time.
+	Reschedule(ctx context.Context, id uuid.UUID, due time.Time) (Publish, error)
+	// Resolve ends a publish that is unconfirmed. ErrNotFound, ErrTooLate beside
+	// the publish as it is, or a *TakenError.
+	Resolve(ctx context.Context, id uuid.UUID, v Verdict, by tenant.Caller) (Publish, error)
 }
 
 // Errors of Publishes.
 var (
 	ErrNotFound = errors.New("publish not found")
-	ErrTooLate  = errors.New("too late to cancel")
+	ErrTooLate  = errors.New("the publish is past that")
 )
+
+// TakenError says that the remote post is that of another publish.
+type TakenError struct{ Owner Publish }
+
+func (e *TakenError) Error() string { return "another publish owns this post" }
+
+// Filter picks publishes of one user. Zero values pick all.
+type Filter struct {
+	UserID    uuid.UUID
+	State     string
+	Provider  string
+	AccountID uuid.UUID
+	From, To  time.Time // of acceptance; To is not in it
+	After     time.Time // go on after this acceptance and id
+	AfterID   uuid.UUID
+	Limit     int
+}
+
+// Verdict is how a person ends a publish that is unconfirmed.
+type Verdict struct {
+	Published bool
+	PostID    string
+	Permalink string
+	Reason    string
+}
+
+// Users finds users by the upstream's own ids; *tenant.Keys does. tenant.ErrNoUser.
+type Users interface {
+	User(ctx context.Context, externalID string) (tenant.User, error)
+}
 
 // Request is a valid request for a publish.
 type Request struct {
@@ -84,6 +122,7 @@ type Publish struct {
 	Provider  string
 	MediaType string
 
+	Version     int64  // rises with every change
 	State       string // accepted, ready, armed, unknown, confirming, unconfirmed, completed, failed, canceled, tombstone
 	Attempt     int    // commits armed so far
 	DelayReason string // why it waits, as publish.delayed told
@@ -143,11 +182,15 @@ func (p Publish) settled() bool {
 	}
 }
 
-// visibleTo says whether the caller may know of p: whoever asked for it, and the
-// user whose account it is for. A tombstone is nobody's.
-func (p Publish) visibleTo(c tenant.Caller) bool {
-	if c.UserID == uuid.Nil || p.State == stateTombstone {
+// ended says whether nothing follows.
+func (p Publish) ended() bool { return p.settled() && p.State != stateUnconfirmed }
+
+// reached says whether the caller may know of p: whoever asked for it, and the
+// user whose account it is for, which is the caller or whom the caller names. A
+// tombstone is nobody's.
+func (p Publish) reached(c tenant.Caller, user uuid.UUID) bool {
+	if user == uuid.Nil || p.State == stateTombstone {
 		return false
 	}
-	return p.UserID == c.UserID || p.Source == Source(c.UserID)
+	return p.UserID == user || p.Source == Source(c.UserID)
 }

@@ -55,8 +55,7 @@ func (a *API) request(ctx context.Context, in *publishInput) (Request, error) {
 		return Request{}, err
 	}
 	if body.UserID != "" && body.UserID != caller.ExternalID && !caller.May(tenant.ScopeOnBehalf) {
-		return Request{}, &httpapi.Error{Code: httpapi.CodeMissingScope,
-			Message: fmt.Sprintf("to publish for another user the API key needs the scope %q", tenant.ScopeOnBehalf)}
+		return Request{}, namesAnother()
 	}
 	return makeRequest(ctx, caller, in, body)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -40,12 +41,30 @@ func (keys) Authenticate(_ context.Context, key string) (tenant.Caller, error) {
 		c.UserID, c.ExternalID = bob, "bob"
 	case "pb_agency":
 		c.Scopes = append(c.Scopes, tenant.ScopeOnBehalf)
+	case "pb_admin":
+		c.Scopes = append(c.Scopes, tenant.ScopeAdmin)
+	case "pb_operator":
+		c.Scopes = tenant.Scopes()
 	case "pb_accounts":
 		c.Scopes = []tenant.Scope{tenant.ScopeAccounts}
 	default:
 		return tenant.Caller{}, tenant.ErrUnauthorized
 	}
 	return c, nil
+}
+
+// users are alice and bob.
+type users struct{}
+
+func (users) User(_ context.Context, externalID string) (tenant.User, error) {
+	switch externalID {
+	case "alice":
+		return tenant.User{ID: alice, ExternalID: "alice"}, nil
+	case "bob":
+		return tenant.User{ID: bob, ExternalID: "bob"}, nil
+	default:
+		return tenant.User{}, tenant.ErrNoUser
+	}
 }
 
 // plenty allows every call.
@@ -66,6 +85,9 @@ type store struct {
 	sums     map[uuid.UUID][32]byte
 	requests []Request
 	canceled []uuid.UUID
+	filters  []Filter
+	due      []time.Time
+	verdicts []Verdict
 
 	onAccept  func(ctx context.Context, p *Publish) // before the row is there
 	onStored  func(p Publish) Publish               // what the row has become when Accept returns
@@ -73,6 +95,7 @@ type store struct {
 	acceptErr error
 	getErr    error
 	cancelErr error
+	changeErr error // of Reschedule and Resolve
 }
 
 func (s *store) Accept(ctx context.Context, r Request) (Receipt, error) {
@@ -128,6 +151,36 @@ func (s *store) Cancel(_ context.Context, id uuid.UUID, _ tenant.Caller) (Publis
 	return p, s.cancelErr
 }
 
+func (s *store) List(_ context.Context, f Filter) ([]Publish, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.filters = append(s.filters, f)
+	var out []Publish
+	for _, p := range s.rows {
+		if p.UserID == f.UserID && (f.After.IsZero() || p.AcceptedAt.Before(f.After)) {
+			out = append(out, p)
+		}
+	}
+	slices.SortFunc(out, func(a, b Publish) int { return b.AcceptedAt.Compare(a.AcceptedAt) })
+	return out[:min(len(out), f.Limit)], s.getErr
+}
+
+func (s *store) Reschedule(_ context.Context, id uuid.UUID, due time.Time) (Publish, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.due = append(s.due, due)
+	p := s.rows[id]
+	p.DueAt = due
+	return p, s.changeErr
+}
+
+func (s *store) Resolve(_ context.Context, id uuid.UUID, v Verdict, _ tenant.Caller) (Publish, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.verdicts = append(s.verdicts, v)
+	return s.rows[id], s.changeErr
+}
+
 func (s *store) put(p Publish) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,9 +219,19 @@ func (w *wire) Subscribe(subject string, f func(event.Event)) (func(), error) {
 
 func (w *wire) OnReconnect(f func()) { w.reconnected = f }
 
-func (w *wire) say(subject string, publish uuid.UUID) {
+func (w *wire) say(subject string, publish uuid.UUID) { w.tell(subject, publish, 0) }
+
+// tell says it with the publish's version.
+func (w *wire) tell(subject string, publish uuid.UUID, version int64) {
+	w.send(subject, publish, version, "line\nbreak")
+}
+
+func (w *wire) send(subject string, publish uuid.UUID, version int64, text string) {
 	e := event.New()
+	e.SetType(subject)
 	e.SetSubject(publish.String())
+	e.SetExtension(events.ExtSequence, events.FormatSequence(version))
+	_ = e.SetData("application/json", map[string]any{"publishId": publish, "says": text})
 	w.mu.Lock()
 	f := w.subs[subject]
 	w.mu.Unlock()
@@ -189,14 +252,14 @@ func setup(t *testing.T) *bundle {
 		wire:  &wire{subs: map[string]func(event.Event){}},
 	}
 	var err error
-	b.api, err = New(Config{Publishes: b.store, Finals: b.wire, Keys: keys{}, Budgets: plenty{}, Providers: []string{"instagram", "reddit"}, Tracer: sdktrace.NewTracerProvider()})
+	b.api, err = New(Config{Publishes: b.store, Finals: b.wire, Keys: keys{}, Users: users{}, Budgets: plenty{}, Providers: []string{"instagram", "reddit"}, Tracer: sdktrace.NewTracerProvider()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		b.api.Close()
-		if len(b.wire.subs) != 0 || len(b.api.waiters.by) != 0 {
-			t.Errorf("left behind: %d subscriptions, %d waiters", len(b.wire.subs), len(b.api.waiters.by))
+		if len(b.wire.subs) != 0 || len(b.api.waiters.by) != 0 || len(b.api.streams.by) != 0 {
+			t.Errorf("left behind: %d subscriptions, %d waiters, %d streams", len(b.wire.subs), len(b.api.waiters.by), len(b.api.streams.by))
 		}
 	})
 	return b
@@ -248,6 +311,9 @@ func (b *bundle) send(ctx context.Context, method, path, body string, headers ..
 		Error any
 	}
 	envelope.Data, envelope.Error = &a.data, &a.err
+	if rec.Header().Get("Content-Type") == "text/event-stream" || rec.Body.Len() == 0 {
+		return a
+	}
 	dec := json.NewDecoder(bytes.NewReader(rec.Body.Bytes()))
 	if err := dec.Decode(&envelope); err != nil {
 		b.Errorf("%d is no JSON: %s", rec.Code, a.raw)

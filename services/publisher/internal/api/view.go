@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,22 +14,27 @@ import (
 	"postbus.dev/services/internal/tenant"
 )
 
+// PublishSummary is a publish as a list shows it.
+type PublishSummary struct {
+	PublishID string       `json:"publishId" format:"uuid"`
+	State     string       `json:"state" enum:"accepted,ready,armed,unknown,confirming,unconfirmed,completed,failed,canceled" doc:"accepted: being prepared or waiting; ready: prepared, waits for its time; armed, unknown, confirming: at the provider; unconfirmed: nobody can tell whether it is live"`
+	Code      string       `json:"code,omitempty" doc:"OUTCOME_UNKNOWN with unconfirmed"`
+	Request   RequestView  `json:"request"`
+	Provider  string       `json:"provider,omitempty"`
+	AccountID string       `json:"accountId,omitempty"`
+	MediaType string       `json:"mediaType,omitempty"`
+	Waits     string       `json:"waits,omitempty" doc:"Why it waits"`
+	Commits   int          `json:"commits" doc:"How often it was sent to be published; more than 1 only where the one before was proved not to have happened"`
+	Times     TimesView    `json:"times"`
+	Post      *Post        `json:"post,omitempty" doc:"With completed"`
+	Problem   *ProblemView `json:"problem,omitempty" doc:"With failed and unconfirmed"`
+	TraceID   string       `json:"traceId,omitempty" doc:"OpenTelemetry trace of the publish"`
+}
+
 // PublishView is the data of GET /api/publishes/{id}.
 type PublishView struct {
-	PublishID string        `json:"publishId" format:"uuid"`
-	State     string        `json:"state" enum:"accepted,ready,armed,unknown,confirming,unconfirmed,completed,failed,canceled" doc:"accepted: being prepared or waiting; ready: prepared, waits for its time; armed, unknown, confirming: at the provider; unconfirmed: nobody can tell whether it is live"`
-	Code      string        `json:"code,omitempty" doc:"OUTCOME_UNKNOWN with unconfirmed"`
-	Request   RequestView   `json:"request"`
-	Provider  string        `json:"provider,omitempty"`
-	AccountID string        `json:"accountId,omitempty"`
-	MediaType string        `json:"mediaType,omitempty"`
-	Waits     string        `json:"waits,omitempty" doc:"Why it waits"`
-	Commits   int           `json:"commits" doc:"How often it was sent to be published; more than 1 only where the one before was proved not to have happened"`
-	Times     TimesView     `json:"times"`
-	Post      *Post         `json:"post,omitempty" doc:"With completed"`
-	Problem   *ProblemView  `json:"problem,omitempty" doc:"With failed and unconfirmed"`
-	Attempts  []AttemptView `json:"attempts" nullable:"false" doc:"What was tried, oldest first"`
-	TraceID   string        `json:"traceId,omitempty" doc:"OpenTelemetry trace of the publish"`
+	PublishSummary
+	Attempts []AttemptView `json:"attempts" nullable:"false" doc:"What was tried, oldest first"`
 }
 
 // RequestView names the request that a publish came from.
@@ -70,31 +76,38 @@ type AttemptView struct {
 	At                time.Time `json:"at"`
 }
 
-type publishIDInput struct {
-	ID string `path:"id" format:"uuid" doc:"The publish id"`
+// Target names a publish in a request.
+type Target struct {
+	ID     string `path:"id" format:"uuid" doc:"The publish id"`
+	UserID string `query:"userId" maxLength:"255" doc:"Your own id of the user whose publish it is. Without it: the user of the API key. Another one needs the scope on_behalf"`
 }
 
 // get answers GET /api/publishes/{id}.
-func (a *API) get(ctx context.Context, in *publishIDInput) (httpapi.Reply[PublishView], error) {
-	p, err := a.own(ctx, in.ID)
-	if err != nil {
-		return httpapi.Reply[PublishView]{}, err
-	}
-	return httpapi.Reply[PublishView]{Data: viewOf(p)}, nil
+func (a *API) get(ctx context.Context, in *Target) (httpapi.Reply[PublishView], error) {
+	p, err := a.own(ctx, *in, tenant.ScopePublish)
+	return httpapi.Reply[PublishView]{Data: viewOf(p)}, err
 }
 
 // cancel answers POST /api/publishes/{id}/cancel.
-func (a *API) cancel(ctx context.Context, in *publishIDInput) (httpapi.Reply[PublishView], error) {
-	p, err := a.own(ctx, in.ID)
+func (a *API) cancel(ctx context.Context, in *Target) (httpapi.Reply[PublishView], error) {
+	p, err := a.own(ctx, *in, tenant.ScopePublish)
 	if err != nil {
 		return httpapi.Reply[PublishView]{}, err
 	}
+	return a.change(ctx, func(ctx context.Context) (Publish, error) {
+		return a.cfg.Publishes.Cancel(ctx, p.ID, httpapi.CallerOf(ctx))
+	})
+}
+
+// change answers with what a publish has become. Once begun it goes on when the
+// caller goes away.
+func (a *API) change(ctx context.Context, do func(context.Context) (Publish, error)) (httpapi.Reply[PublishView], error) {
 	own, stop := context.WithTimeout(context.WithoutCancel(ctx), acceptLimit)
 	defer stop()
-	p, err = a.cfg.Publishes.Cancel(own, p.ID, httpapi.CallerOf(ctx))
+	p, err := do(own)
 	if errors.Is(err, ErrTooLate) {
 		return httpapi.Reply[PublishView]{}, &httpapi.Error{
-			Code: httpapi.CodeConflict, Message: "it is too late to cancel: the publish is " + p.State,
+			Code: httpapi.CodeConflict, Message: "it is too late for that: the publish is " + p.State,
 			Details: Pending{PublishID: p.ID.String(), State: p.State},
 		}
 	}
@@ -104,13 +117,17 @@ func (a *API) cancel(ctx context.Context, in *publishIDInput) (httpapi.Reply[Pub
 	return httpapi.Reply[PublishView]{Data: viewOf(p)}, nil
 }
 
-// own reads a publish of the caller. One of somebody else is answered exactly
-// like one that does not exist.
-func (a *API) own(ctx context.Context, rawID string) (Publish, error) {
-	if err := httpapi.Require(ctx, tenant.ScopePublish); err != nil {
+// own reads a publish of the caller, or of the user whom the caller names. One
+// of somebody else is answered exactly like one that does not exist.
+func (a *API) own(ctx context.Context, t Target, scope tenant.Scope) (Publish, error) {
+	if err := httpapi.Require(ctx, scope); err != nil {
 		return Publish{}, err
 	}
-	id, err := uuid.Parse(rawID)
+	user, err := a.user(ctx, t.UserID)
+	if err != nil {
+		return Publish{}, err
+	}
+	id, err := uuid.Parse(t.ID)
 	if err != nil {
 		return Publish{}, readError(ErrNotFound)
 	}
@@ -118,10 +135,35 @@ func (a *API) own(ctx context.Context, rawID string) (Publish, error) {
 	if err != nil {
 		return Publish{}, readError(err)
 	}
-	if !p.visibleTo(httpapi.CallerOf(ctx)) {
+	if !p.reached(httpapi.CallerOf(ctx), user) {
 		return Publish{}, readError(ErrNotFound)
 	}
 	return p, nil
+}
+
+// user is whose publishes a request is about: the caller's, or those of the user
+// whom it names.
+func (a *API) user(ctx context.Context, externalID string) (uuid.UUID, error) {
+	c := httpapi.CallerOf(ctx)
+	if externalID == "" || externalID == c.ExternalID {
+		return c.UserID, nil
+	}
+	if !c.May(tenant.ScopeOnBehalf) {
+		return uuid.Nil, namesAnother()
+	}
+	u, err := a.cfg.Users.User(ctx, externalID)
+	if errors.Is(err, tenant.ErrNoUser) {
+		return uuid.Nil, &httpapi.Error{Code: httpapi.CodeNotFound, Message: "there is no such user"}
+	}
+	if err != nil {
+		return uuid.Nil, readError(err)
+	}
+	return u.ID, nil
+}
+
+func namesAnother() error {
+	return &httpapi.Error{Code: httpapi.CodeMissingScope,
+		Message: fmt.Sprintf("to name another user the API key needs the scope %q", tenant.ScopeOnBehalf)}
 }
 
 func readError(err error) error {
@@ -136,14 +178,23 @@ func readError(err error) error {
 }
 
 func viewOf(p Publish) PublishView {
-	v := PublishView{
+	v := PublishView{PublishSummary: summaryOf(p), Attempts: make([]AttemptView, 0, len(p.Attempts))}
+	for _, s := range p.Attempts {
+		v.Attempts = append(v.Attempts, AttemptView{
+			s.Attempt, s.Step, s.Call, s.Outcome, s.ProviderRequestID, s.ProviderCode, s.HTTPStatus, s.Message, s.Duration.Milliseconds(), s.At.UTC(),
+		})
+	}
+	return v
+}
+
+func summaryOf(p Publish) PublishSummary {
+	v := PublishSummary{
 		PublishID: p.ID.String(), State: p.State, Request: RequestView{p.Source, p.RequestID}, Provider: p.Provider,
 		AccountID: idOrEmpty(p.AccountID), MediaType: p.MediaType, Waits: p.DelayReason, Commits: p.Attempt, TraceID: p.TraceID,
 		Times: TimesView{
 			AcceptedAt: timeOrNull(p.AcceptedAt), DueAt: timeOrNull(p.DueAt), NextAt: timeOrNull(p.NextAt),
 			ArmedAt: timeOrNull(p.ArmedAt), ExpiresAt: timeOrNull(p.ExpiresAt), EndedAt: timeOrNull(p.EndedAt),
 		},
-		Attempts: make([]AttemptView, 0, len(p.Attempts)),
 	}
 	if p.State == stateUnconfirmed {
 		v.Code = httpapi.OutcomeUnknown
@@ -154,11 +205,6 @@ func viewOf(p Publish) PublishView {
 	}
 	if pr := p.Problem; pr != nil {
 		v.Problem = &ProblemView{pr.Code, pr.Message, pr.ProviderCode, pr.ProviderRequestID, pr.Violations}
-	}
-	for _, s := range p.Attempts {
-		v.Attempts = append(v.Attempts, AttemptView{
-			s.Attempt, s.Step, s.Call, s.Outcome, s.ProviderRequestID, s.ProviderCode, s.HTTPStatus, s.Message, s.Duration.Milliseconds(), s.At.UTC(),
-		})
 	}
 	return v
 }

@@ -19,7 +19,7 @@ import (
 func publishOf(user uuid.UUID, source string) Publish {
 	return Publish{
 		ID: uuid.New(), Source: source, RequestID: "order-7", UserID: user, AccountID: uuid.UUID{7}, Provider: "instagram", MediaType: "IMAGE",
-		State: "ready", Attempt: 1, DelayReason: "rate_limit", AcceptedAt: time.Unix(1, 0), DueAt: time.Unix(2, 0), TraceID: "0af7651916cd43dd8448eb211c80319c",
+		Version: 1, State: "ready", Attempt: 1, DelayReason: "rate_limit", AcceptedAt: time.Unix(1, 0), DueAt: time.Unix(2, 0), TraceID: "0af7651916cd43dd8448eb211c80319c",
 		Attempts: []Attempt{{
 			Attempt: 1, Step: "commit", Call: "media_publish", Outcome: "wait_until", ProviderRequestID: "req-1", ProviderCode: "4", HTTPStatus: 400,
 			Message: "slow down", Duration: 250 * time.Millisecond, At: time.Unix(3, 0),
@@ -90,6 +90,22 @@ func TestWhoMaySeeAPublish(t *testing.T) {
 	}
 }
 
+// routes are the operations on one publish, with a key that has every scope.
+func (b *bundle) routes(query string) map[string]func(uuid.UUID) answer {
+	ask := func(method, path, body string) func(uuid.UUID) answer {
+		return func(id uuid.UUID) answer {
+			return b.send(b.Context(), method, "/api/publishes/"+id.String()+path+query, body, "Authorization", "Bearer pb_operator")
+		}
+	}
+	return map[string]func(uuid.UUID) answer{
+		"look":       ask(http.MethodGet, "", ""),
+		"cancel":     ask(http.MethodPost, "/cancel", ""),
+		"reschedule": ask(http.MethodPatch, "", `{"publishAt":"2100-01-01T00:00:00Z"}`),
+		"resolve":    ask(http.MethodPost, "/resolve", `{"outcome":"not_published","reason":"I looked"}`),
+		"follow":     ask(http.MethodGet, "/events", ""),
+	}
+}
+
 func TestAPublishOfAnotherUserLooksLikeNone(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -98,18 +114,38 @@ func TestAPublishOfAnotherUserLooksLikeNone(t *testing.T) {
 	b.store.put(other)
 	b.store.put(tombstone)
 	meta := regexp.MustCompile(`"meta":\{.*\}`)
-	for _, ask := range []func(uuid.UUID, ...string) answer{b.look, b.cancel} {
+	for route, ask := range b.routes("") {
 		unknown := ask(uuid.New())
 		unknown.wants(t, 404, "NOT_FOUND")
 		for name, id := range map[string]uuid.UUID{"another user's": other.ID, "a tombstone": tombstone.ID} {
 			if a := ask(id); a.status != unknown.status || meta.ReplaceAllString(a.raw, "") != meta.ReplaceAllString(unknown.raw, "") {
-				t.Errorf("%s: %d %s, unknown: %s", name, a.status, a.raw, unknown.raw)
+				t.Errorf("%s, %s: %d %s, unknown: %s", route, name, a.status, a.raw, unknown.raw)
 			}
 		}
 	}
-	if len(b.store.canceled) != 0 {
-		t.Error("a publish of another user was canceled")
+	if len(b.store.canceled)+len(b.store.due)+len(b.store.verdicts) != 0 {
+		t.Error("a publish of another user was changed")
 	}
+}
+
+func TestAKeyThatActsForOthersReachesThemByName(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	other := publishOf(bob, Source(bob))
+	other.State, other.EndedAt = stateFailed, time.Unix(4, 0) // so that following it ends
+	b.store.put(other)
+	for route, ask := range b.routes("?userId=bob") {
+		if a := ask(other.ID); a.status != http.StatusOK {
+			t.Errorf("%s: %d %s", route, a.status, a.raw)
+		}
+	}
+	for route, ask := range b.routes("?userId=nobody") {
+		if a := ask(other.ID); a.status != http.StatusNotFound {
+			t.Errorf("%s of nobody: %d %s", route, a.status, a.raw)
+		}
+	}
+	b.send(t.Context(), http.MethodGet, "/api/publishes/"+other.ID.String()+"?userId=bob", "").wants(t, 403, "MISSING_SCOPE")
+	b.send(t.Context(), http.MethodGet, "/api/publishes/"+other.ID.String()+"?userId=nobody", "").wants(t, 403, "MISSING_SCOPE")
 }
 
 func TestCancelStopsAPublishAndShowsIt(t *testing.T) {
@@ -193,7 +229,7 @@ func TestTheDocumentNamesTheOperations(t *testing.T) {
 	if string(doc) != string(again) {
 		t.Error("two documents differ")
 	}
-	for _, want := range []string{`"/api/{provider}/publish"`, `"/api/publishes/{id}"`, `"/api/publishes/{id}/cancel"`, `"#/components/schemas/PublishBody"`, `"Idempotency-Key"`, `"OUTCOME_UNKNOWN"`} {
+	for _, want := range []string{`"/api/{provider}/publish"`, `"/api/publishes/{id}"`, `"/api/publishes/{id}/cancel"`, `"/api/publishes"`, `"/api/publishes/{id}/resolve"`, `"/api/publishes/{id}/events"`, `"text/event-stream"`, `"#/components/schemas/ResolveBody"`, `"#/components/schemas/PublishBody"`, `"Idempotency-Key"`, `"OUTCOME_UNKNOWN"`} {
 		if !strings.Contains(string(doc), want) {
 			t.Errorf("no %s", want)
 		}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -29,6 +30,10 @@ type waiters struct {
 type waiter struct {
 	id   uuid.UUID
 	hint chan struct{}
+	// passed has the events themselves, for a stream; nil for a request that waits
+	// for the end alone. Nobody waits for a stream: what finds no room in it
+	// becomes a hint.
+	passed chan event.Event
 }
 
 func (w *waiter) wake() {
@@ -38,14 +43,24 @@ func (w *waiter) wake() {
 	}
 }
 
-// watch subscribes to the events that end a wait, once for the process.
+func (w *waiter) see(e event.Event, final bool) {
+	select {
+	case w.passed <- e: // never, where that is nil
+	default:
+		if final || w.passed != nil {
+			w.wake()
+		}
+	}
+}
+
+// watch subscribes to the events of publishes, once for the process.
 func watch(finals Finals) (*waiters, error) {
 	ws := &waiters{by: map[uuid.UUID][]*waiter{}}
 	finals.OnReconnect(ws.wakeAll)
-	for _, subject := range []string{
-		events.TypePublishCompleted, events.TypePublishFailed, events.TypePublishCanceled, events.TypePublishUnconfirmed,
-	} {
-		stop, err := finals.Subscribe(subject, ws.seen)
+	endings := []string{events.TypePublishCompleted, events.TypePublishFailed, events.TypePublishCanceled, events.TypePublishUnconfirmed}
+	for _, subject := range append(endings, events.TypePublishScheduled, events.TypePublishDelayed) {
+		final := slices.Contains(endings, subject)
+		stop, err := finals.Subscribe(subject, func(e event.Event) { ws.seen(e, final) })
 		if err != nil {
 			ws.close()
 			return nil, fmt.Errorf("watch %s: %w", subject, err)
@@ -56,7 +71,7 @@ func watch(finals Finals) (*waiters, error) {
 }
 
 // seen handles an event whose subject is the id of a publish.
-func (ws *waiters) seen(e event.Event) {
+func (ws *waiters) seen(e event.Event, final bool) {
 	id, err := uuid.Parse(e.Subject())
 	if err != nil {
 		return
@@ -64,7 +79,7 @@ func (ws *waiters) seen(e event.Event) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for _, w := range ws.by[id] {
-		w.wake()
+		w.see(e, final)
 	}
 }
 
@@ -79,24 +94,26 @@ func (ws *waiters) wakeAll() {
 }
 
 // add must come before the publish can end.
-func (ws *waiters) add(id uuid.UUID) *waiter {
-	w := &waiter{id: id, hint: make(chan struct{}, 1)}
+func (ws *waiters) add(id uuid.UUID) *waiter { return ws.enter(&waiter{id: id}) }
+
+// follow is add for one who wants to see each event.
+func (ws *waiters) follow(id uuid.UUID) *waiter {
+	const room = 16
+	return ws.enter(&waiter{id: id, passed: make(chan event.Event, room)})
+}
+
+func (ws *waiters) enter(w *waiter) *waiter {
+	w.hint = make(chan struct{}, 1)
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	ws.by[id] = append(ws.by[id], w)
+	ws.by[w.id] = append(ws.by[w.id], w)
 	return w
 }
 
 func (ws *waiters) remove(w *waiter) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	list := ws.by[w.id]
-	for i, other := range list {
-		if other == w {
-			list = append(list[:i], list[i+1:]...)
-			break
-		}
-	}
+	list := slices.DeleteFunc(ws.by[w.id], func(other *waiter) bool { return other == w })
 	if len(list) == 0 {
 		delete(ws.by, w.id)
 		return

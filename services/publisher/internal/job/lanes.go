@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -287,4 +288,14 @@ func scanPublish(row pgx.Row, before ...any) (Publish, error) {
 	p.NextAt, p.FreshUntil, p.ArmedAt, p.SendBy, p.QuietAt = next.Time, fresh.Time, armed.Time, send.Time, quiet.Time
 	p.UnconfirmedAt, p.StepAt, p.EndedAt, p.BlankedAt = unconfirmed.Time, step.Time, ended.Time, blanked.Time
 	return p, err
+}
+
+// LaneOwner tells which process holds an account's lane now; uuid.Nil: none.
+func (s *Store) LaneOwner(ctx context.Context, account uuid.UUID) (uuid.UUID, error) {
+	var owner pgtype.UUID
+	err := s.pool.QueryRow(ctx, `SELECT owner FROM account_lanes WHERE account_id = $1 AND until > clock_timestamp()`, [16]byte(account)).Scan(&owner)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return uuid.Nil, fmt.Errorf("read owner of lane: %w", err)
+	}
+	return owner.Bytes, nil
 }

@@ -19,6 +19,7 @@ func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
 // bench is one database and the stores of two processes on it.
 type bench struct {
 	t          *testing.T
+	owner      string // DSN of the database's owner
 	pool       *pgxpool.Pool
 	a, b       *Store
 	accountID  uuid.UUID
@@ -28,12 +29,13 @@ type bench struct {
 func setup(t *testing.T) *bench {
 	t.Helper()
 	t.Parallel()
-	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: testbed.As(testbed.Database(t), migrations.RolePublisher)})
+	owner := testbed.Database(t)
+	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: testbed.As(owner, migrations.RolePublisher)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	b := &bench{t: t, pool: pool, accountID: uuid.Must(uuid.NewV7()), shortLease: 300 * time.Millisecond}
+	b := &bench{t: t, owner: owner, pool: pool, accountID: uuid.Must(uuid.NewV7()), shortLease: 300 * time.Millisecond}
 	b.a, b.b = b.store(20*time.Second), b.store(20*time.Second)
 	return b
 }

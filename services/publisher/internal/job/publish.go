@@ -103,7 +103,7 @@ type Publish struct {
 // Step is one row of the attempt log.
 type Step struct {
 	Attempt    int           `json:"attempt"`
-	Step       string        `json:"step"`    // prepare, commit, confirm, find, late_answer
+	Step       string        `json:"step"`    // prepare, commit, confirm, find, late_answer, resolve
 	Call       string        `json:"call"`    // the connector's name of the provider call
 	Outcome    string        `json:"outcome"` // what followed: continue, wait, ready, accepted, done, published, absent, unclear, or an error kind
 	RequestID  string        `json:"providerRequestId"`
@@ -123,6 +123,7 @@ const (
 	Arm           // the lane's one armed publish becomes this one; it must have none
 	Free          // the lane's armed publish is not this one any more
 	Hold          // the lane's armed publish is this one again: its last commit turned out to be open
+	Tell          // whoever holds the lane, or takes it next, looks at NextAt at the latest
 )
 
 // Transition moves one publish.

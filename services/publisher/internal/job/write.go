@@ -39,11 +39,11 @@ WITH u AS (
   SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::boolean[], $6::boolean[], $7::bigint[],
     $8::text[], $9::bytea[], $10::timestamptz[], $11::timestamptz[], $12::bigint[], $13::timestamptz[], $14::bigint[],
     $15::bigint[], $16::bigint[], $17::integer[], $18::integer[], $19::integer[], $20::boolean[], $21::text[], $22::text[],
-    $23::bytea[], $24::bytea[], $25::text[], $26::text[], $27::boolean[], $46::boolean[])
+    $23::bytea[], $24::bytea[], $25::text[], $26::text[], $27::boolean[], $46::boolean[], $48::timestamptz[], $49::boolean[])
   AS u(id, account_id, version, fence, arm, free, release,
     state, checkpoint, due_at, next_at, next_in, fresh_until, fresh_in,
     send_in, settle, attempt, failures, looks, unconfirmed, delay_reason, remote_id,
-    result, error, gate_provider, gate_client, scheduled, hold)
+    result, error, gate_provider, gate_client, scheduled, hold, expires_at, tell)
 ), may AS (
   SELECT u.* FROM u
   JOIN publishes p ON p.id = u.id AND p.version = u.version
@@ -58,14 +58,15 @@ WITH u AS (
     until = CASE WHEN may.release = l.fence AND l.owner = $28 THEN NULL ELSE l.until END,
     next_at = CASE WHEN may.release = l.fence AND l.owner = $28 THEN ` + earliest("l.account_id", "p.id <> may.id") + `
       WHEN may.free AND l.armed = may.id AND l.owner IS DISTINCT FROM $28 THEN clock_timestamp()
+      WHEN may.tell THEN least(l.next_at, may.next_at)
       ELSE l.next_at END
   FROM may
-  WHERE l.account_id = may.account_id AND (may.arm OR may.hold OR may.free OR may.release > 0)
+  WHERE l.account_id = may.account_id AND (may.arm OR may.hold OR may.free OR may.tell OR may.release > 0)
     AND (NOT may.arm OR (l.armed IS NULL AND l.draining_at IS NULL)) AND (NOT may.hold OR l.armed IS NULL OR l.armed = may.id)
   RETURNING may.id
 ), moved AS (
   UPDATE publishes p SET
-    version = p.version + 1, state = may.state, checkpoint = may.checkpoint, due_at = may.due_at,
+    version = p.version + 1, state = may.state, checkpoint = may.checkpoint, due_at = may.due_at, expires_at = may.expires_at,
     attempt = may.attempt, failures = may.failures, looks = may.looks,
     scheduled = may.scheduled, delay_reason = may.delay_reason, remote_id = may.remote_id,
     result = convert_from(may.result, 'UTF8')::jsonb, error = convert_from(may.error, 'UTF8')::jsonb,
@@ -73,7 +74,7 @@ WITH u AS (
     ended_at = CASE WHEN may.state IN ('completed', 'failed', 'canceled') THEN clock_timestamp() END,
     unconfirmed_at = CASE WHEN may.unconfirmed THEN coalesce(p.unconfirmed_at, clock_timestamp()) ELSE p.unconfirmed_at END,
     next_at = CASE WHEN may.state IN ('completed', 'failed', 'canceled') THEN NULL
-      WHEN may.state IN ('accepted', 'ready') THEN least(coalesce(clock_timestamp() + may.next_in * interval '1 microsecond', may.next_at), p.expires_at)
+      WHEN may.state IN ('accepted', 'ready') THEN least(coalesce(clock_timestamp() + may.next_in * interval '1 microsecond', may.next_at), may.expires_at)
       ELSE coalesce(clock_timestamp() + may.next_in * interval '1 microsecond', may.next_at) END,
     fresh_until = CASE WHEN may.fresh_in > 0 THEN clock_timestamp() + may.fresh_in * interval '1 microsecond' ELSE may.fresh_until END,
     armed_at = CASE WHEN may.arm THEN clock_timestamp() ELSE p.armed_at END,
@@ -237,10 +238,10 @@ func scanMoved(into map[uuid.UUID]movedRow) func(pgx.Rows) error {
 type columns struct {
 	id, account                                                      [][16]byte
 	version, fence, release                                          []int64
-	arm, hold, free, unconfirmed, scheduled                          []bool
+	arm, hold, free, tell, unconfirmed, scheduled                    []bool
 	state                                                            []string
 	checkpoint                                                       [][]byte
-	dueAt, nextAt, freshUntil                                        []pgtype.Timestamptz
+	dueAt, nextAt, expiresAt, freshUntil                             []pgtype.Timestamptz
 	nextIn                                                           []pgtype.Int8
 	freshIn, sendIn, settle                                          []int64
 	attempt, failures, looks                                         []int32
@@ -259,9 +260,10 @@ func (c *columns) add(t *Transition) {
 	c.id, c.account = append(c.id, p.ID), append(c.account, p.AccountID)
 	c.version, c.fence = append(c.version, p.Version), append(c.fence, t.Fence)
 	c.arm, c.free, c.release = append(c.arm, t.Lane == Arm), append(c.free, t.Lane == Free), append(c.release, t.Release)
-	c.hold = append(c.hold, t.Lane == Hold)
+	c.hold, c.tell = append(c.hold, t.Lane == Hold), append(c.tell, t.Lane == Tell)
 	c.state, c.checkpoint = append(c.state, string(p.State)), append(c.checkpoint, p.Checkpoint)
 	c.dueAt, c.nextAt, c.freshUntil = append(c.dueAt, stamp(p.DueAt)), append(c.nextAt, stamp(p.NextAt)), append(c.freshUntil, stamp(p.FreshUntil))
+	c.expiresAt = append(c.expiresAt, stamp(p.ExpiresAt))
 	c.nextIn = append(c.nextIn, pgtype.Int8{Int64: t.NextIn.Microseconds(), Valid: t.HasNext})
 	c.freshIn, c.sendIn, c.settle = append(c.freshIn, t.FreshIn.Microseconds()), append(c.sendIn, t.SendIn.Microseconds()), append(c.settle, t.Settle.Microseconds())
 	c.attempt, c.failures, c.looks = append(c.attempt, int32(p.Attempt)), append(c.failures, int32(p.Failures)), append(c.looks, int32(p.Looks))
@@ -299,6 +301,7 @@ func (s *Store) moveArgs(ts []*Transition, round []int) []any {
 		c.result, c.failure, c.gateProvider, c.gateClient, c.scheduled, [16]byte(s.cfg.Owner),
 		c.stepID, c.stepOf, c.stepAttempt, c.stepName, c.stepCall, c.stepOutcome, c.stepRequest, c.stepCode, c.stepStatus, c.stepText, c.stepMS,
 		c.eventOf, rows.ids, rows.streams, rows.subjects, rows.bodies, s.cfg.Service, c.hold, c.stepArmed,
+		c.expiresAt, c.tell,
 	}
 }
 

@@ -45,6 +45,8 @@ type Request struct {
 	Data       []byte // data of publish.requested
 	// Also is appended when the request is new: the API tells the bus so.
 	Also []event.Event
+	// UserID is whose publish it is where it reaches no account.
+	UserID uuid.UUID
 	// Allowed, if set, refuses accounts of others; they are answered as unknown.
 	Allowed func(Account) bool
 }
@@ -120,6 +122,7 @@ func (r *Runner) assess(ctx context.Context, req Request) (*job.New, Account, er
 	if err != nil {
 		return nil, acct, err
 	}
+	n.Publish.UserID = req.UserID
 	r.place(&n.Publish, data, acct, &violations)
 	if len(violations) > 0 {
 		problem = &connectors.Error{Kind: connectors.KindReject, Code: connectors.CodeValidation, Message: summary(violations), Violations: violations}
@@ -162,8 +165,12 @@ func notConnected(message string) *connectors.Error {
 	return reject("ACCOUNT_NOT_CONNECTED", message)
 }
 
-// maxLife is how long after its due time a publish may wait.
-const maxLife = 30 * 24 * time.Hour
+// How long after its due time a publish may wait: where the request does not
+// say, and at most.
+const (
+	defaultLife = 24 * time.Hour
+	maxLife     = 30 * 24 * time.Hour
+)
 
 // place fills in what follows from the account: provider, times, the
 // connector's own rules.
@@ -180,7 +187,7 @@ func (r *Runner) place(p *job.Publish, d events.PublishRequested, acct Account, 
 	if from.IsZero() {
 		from = time.Now()
 	} else if p.ExpiresAt.IsZero() {
-		p.ExpiresAt = from.Add(24 * time.Hour)
+		p.ExpiresAt = from.Add(defaultLife)
 	}
 	if p.ExpiresAt.After(from.Add(maxLife + time.Minute)) {
 		*violations = append(*violations, connectors.Violation{Field: "/expiresAt", Rule: "maximum", Message: "is more than 30 days after the post is due"})
@@ -271,8 +278,8 @@ func summary(vs []connectors.Violation) string {
 	return b.String()
 }
 
-// ErrTooLate says that the publish is armed or ended: it cannot be canceled any more.
-var ErrTooLate = errors.New("too late to cancel")
+// ErrTooLate says that the publish cannot be canceled or rescheduled any more.
+var ErrTooLate = errors.New("the publish is armed or has ended")
 
 // Cancel stops a publish that is not armed. One that is not known yet gets a
 // tombstone, which its request will meet; known says whether there was one.

@@ -62,7 +62,7 @@ func tellable(metadata json.RawMessage) json.RawMessage {
 	return metadata
 }
 
-func (t *turn) completedData(p job.Publish, post *connectors.RemotePost) events.Data {
+func completedData(p job.Publish, post *connectors.RemotePost) events.Data {
 	return events.PublishCompleted{
 		PublishRef: refOf(p), MediaType: p.MediaType, PostID: orNull(firstOf(post.ID, p.RemoteID)), Permalink: orNull(post.URL),
 		Caption: post.Caption, PublishedAt: post.Timestamp, Attempts: p.Attempt, Metadata: tellable(post.Metadata),

@@ -39,20 +39,25 @@ func (t *turn) complete(ctx context.Context, post *connectors.RemotePost, cp []b
 }
 
 func (t *turn) completed(ctx context.Context, p job.Publish, post *connectors.RemotePost, cp []byte, steps []job.Step) *job.Transition {
-	result := Result{PostID: orNull(post.ID), Permalink: orNull(post.URL), Caption: post.Caption, Metadata: tellable(post.Metadata)}
-	if !post.Timestamp.IsZero() {
-		result.Timestamp = &post.Timestamp
-	}
-	body, err := events.EncodeJSON(result)
+	body, err := resultOf(post)
 	tr := &job.Transition{Publish: p, Lane: job.Free, Steps: steps}
 	tr.Publish.State, tr.Publish.Checkpoint = job.Completed, cp
 	tr.Publish.RemoteID = firstOf(post.ID, p.RemoteID)
 	tr.Publish.Result, tr.Publish.Error, tr.Publish.DelayReason = body, nil, ""
-	tr.Events = t.event(ctx, tr.Publish, t.completedData(p, post))
+	tr.Events = t.event(ctx, tr.Publish, completedData(p, post))
 	if err != nil {
 		t.fault = unfit("describe post", err)
 	}
 	return tr
+}
+
+// resultOf is the post as the row keeps it.
+func resultOf(post *connectors.RemotePost) ([]byte, error) {
+	result := Result{PostID: orNull(post.ID), Permalink: orNull(post.URL), Caption: post.Caption, Metadata: tellable(post.Metadata)}
+	if !post.Timestamp.IsZero() {
+		result.Timestamp = &post.Timestamp
+	}
+	return events.EncodeJSON(result)
 }
 
 // fail ends a publish that is not live and will not be.
