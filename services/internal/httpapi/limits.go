@@ -46,7 +46,7 @@ type Budgets interface {
 	Use(ctx context.Context, asks []limit.Ask) ([]limit.Decision, error)
 }
 
-// CountsItself, as a name in Operation.Metadata, leaves an operation out of
+// CountsItself as a name in Operation.Metadata leaves an operation out of
 // Limits: its handler has a limit of its own, which it tells by RateLimit.
 const CountsItself = "counts-itself"
 

@@ -94,7 +94,9 @@ func (s state) unchanged(info fs.FileInfo) bool {
 }
 
 // look reads the file. What it is is asked before: what changes in between is
-// read once more.
+// read once more. It is read for all who seal, and no caller's context ends it.
+//
+//nolint:contextcheck // see above
 func (k Keyset) look() (state, error) {
 	info, err := os.Stat(k.Path)
 	if err != nil {

@@ -105,7 +105,7 @@ func (t *Taker) Register(a *httpapi.API) {
 		Description: "deauthorize: a person removed our app. deletion: a person's data shall be deleted. webhook: something about a post. " +
 			"The provider's signature has to be right. A call that was taken before is answered as it was then.",
 		Security:   httpapi.Public(),
-		Parameters: []*huma.Param{text("provider", "path", true), text("kind", "path", true)},
+		Parameters: []*huma.Param{inPath("provider"), inPath("kind")},
 		RequestBody: &huma.RequestBody{Content: map[string]*huma.MediaType{
 			"application/json": {}, "application/x-www-form-urlencoded": {},
 		}},
@@ -116,14 +116,14 @@ func (t *Taker) Register(a *httpapi.API) {
 	httpapi.Handle(a, huma.Operation{
 		OperationID: "provider-challenge", Method: http.MethodGet, Path: "/api/callbacks/{provider}/webhook", Summary: "For providers: is this address yours?",
 		Security:   httpapi.Public(),
-		Parameters: []*huma.Param{text("provider", "path", true)},
+		Parameters: []*huma.Param{inPath("provider")},
 		Responses:  map[string]*huma.Response{"200": {Description: "The challenge", Content: map[string]*huma.MediaType{"text/plain": {}}}},
 	}, []httpapi.Code{httpapi.CodeForbidden, httpapi.CodeNotFound, httpapi.CodeServiceUnavailable}, t.challenge)
 	t.registerDeletions(a)
 }
 
-func text(name, in string, required bool) *huma.Param {
-	return &huma.Param{Name: name, In: in, Required: required, Schema: &huma.Schema{Type: huma.TypeString}}
+func inPath(name string) *huma.Param {
+	return &huma.Param{Name: name, In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}}
 }
 
 // Run forgets what is older than digests are kept, until ctx ends.

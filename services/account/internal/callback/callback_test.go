@@ -96,11 +96,11 @@ func TestWhoIsNotConnectedIsAnsweredAllTheSame(t *testing.T) {
 func TestACallThatIsReplayedIsAnsweredAsBeforeAndDoesNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	id := b.account("example", "1", "app-1")
+	b.account("example", "1", "app-1")
 	b.call("deauthorize", removal("x", "app-1"))
 	first := b.call("deletion", erasure("y", "app-1"))
 	b.exec(`DELETE FROM oauth_accounts`)
-	id = b.account("example", "1", "app-1") // she has come back since
+	id := b.account("example", "1", "app-1") // she has come back since
 	if a := b.call("deauthorize", removal("x", "app-1")); a.status != 200 || a.body != "{}\n" {
 		t.Errorf("answered %d %s", a.status, a.body)
 	}

@@ -27,7 +27,7 @@ func (t *Taker) registerDeletions(a *httpapi.API) {
 		OperationID: "deletion-status", Method: http.MethodGet, Path: "/api/callbacks/{provider}/deletions/{code}", Summary: "How a deletion stands",
 		Description: "A page for the person who asked a provider for it. The code is the one that the provider was told.",
 		Security:    httpapi.Public(),
-		Parameters:  []*huma.Param{text("provider", "path", true), text("code", "path", true)},
+		Parameters:  []*huma.Param{inPath("provider"), inPath("code")},
 		Responses: map[string]*huma.Response{
 			"200": {Description: "How it stands", Content: html}, "404": {Description: "There is no such request", Content: html},
 			"503": {Description: "Nobody knows right now", Content: html},
