@@ -41,11 +41,18 @@ func TestRolesAreMadeOnceByManyAtATime(t *testing.T) {
 	for i := range databases {
 		execute(t, s.DSN("postgres"), fmt.Sprintf("CREATE DATABASE d%d", i))
 	}
-	start := make(chan struct{})
+	ctx := t.Context()
+	other, err := pgx.Connect(ctx, s.DSN("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close(ctx)
+	if _, err := other.Exec(ctx, "BEGIN; CREATE ROLE postbus_publisher LOGIN"); err != nil {
+		t.Fatal(err)
+	}
 	var wg sync.WaitGroup
 	for i := range 4 * databases {
 		wg.Go(func() {
-			<-start
 			dsn := s.DSN(fmt.Sprintf("d%d", i%databases))
 			if err := migrations.EnsureRoles(t.Context(), dsn); err != nil {
 				t.Error(err)
@@ -55,7 +62,15 @@ func TestRolesAreMadeOnceByManyAtATime(t *testing.T) {
 			}
 		})
 	}
-	close(start)
+	// All of them have seen that the role is missing, and wait to make it or the one before.
+	for value[int](t, s.DSN("postgres"), "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%CREATE ROLE%'") < 4*databases {
+		if t.Failed() {
+			break
+		}
+	}
+	if _, err := other.Exec(ctx, "COMMIT"); err != nil {
+		t.Error(err)
+	}
 	wg.Wait()
 	got := value[string](t, s.DSN("d0"), `SELECT string_agg(format('%s %s %s', rolname, rolcanlogin, rolsuper OR rolcreaterole OR rolcreatedb OR rolbypassrls OR rolreplication), ', ' ORDER BY rolname)
 		FROM pg_roles WHERE rolname LIKE 'postbus\_%'`)
