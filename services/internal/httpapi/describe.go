@@ -73,21 +73,36 @@ func describeHeaders(to map[string]*huma.Response, counted howOften) {
 		if h == nil {
 			h = map[string]*huma.Param{}
 		}
-		h["X-Request-Id"] = header("The request's own, or one that was made for it; meta.requestId says the same", true)
+		describe := func(name, description string, required bool) {
+			if h[name] == nil { // an operation may know better
+				h[name] = header(description, required)
+			}
+		}
+		describe("X-Request-Id", "The request's own, or one that was made for it; meta.requestId says the same", true)
 		code, _ := strconv.Atoi(status)
 		switch code {
 		case http.StatusUnauthorized:
-			h["WWW-Authenticate"] = header("What kind of key is wanted", true)
+			describe("WWW-Authenticate", "What kind of key is wanted", true)
 		case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-			h["Retry-After"] = header("Seconds to wait before the next try; error.retryAfter says the same", code == http.StatusTooManyRequests && counted == always)
+			describe("Retry-After", "Seconds to wait before the next try; error.retryAfter says the same", code == http.StatusTooManyRequests && counted == always)
 		}
 		if often := min(counted, tells(code)); often != never {
-			h["RateLimit-Policy"] = header(`The limits that count this call, such as "key";q=600;w=60: q calls in any w seconds`, often == always)
-			h["RateLimit"] = header(`What is left of each limit, such as "key";r=599;t=6: r calls, and more in t seconds`, often == always)
+			for name, h := range RateLimitHeaders() {
+				describe(name, h.Description, often == always)
+			}
 		}
 		described := *r
 		described.Headers = h
 		to[status] = &described
+	}
+}
+
+// RateLimitHeaders documents what RateLimit.Tell sets, for answers that always
+// tell it.
+func RateLimitHeaders() map[string]*huma.Param {
+	return map[string]*huma.Param{
+		"RateLimit-Policy": header(`The limits that count this call, such as "key";q=600;w=60: q calls in any w seconds`, true),
+		"RateLimit":        header(`What is left of each limit, such as "key";r=599;t=6: r calls, and more in t seconds`, true),
 	}
 }
 

@@ -49,7 +49,7 @@ func Register[I, T any](a *API, op huma.Operation, codes []Code, handle func(ctx
 	op.RejectUnknownQueryParameters = true
 	op.SkipValidateBody = true // a handler reads its body strictly and names every fault
 	_, hasBody := reflect.TypeFor[I]().FieldByName("RawBody")
-	a.secure(&op, codes, hasBody)
+	a.secure(&op, codes, hasBody || op.Method != http.MethodGet)
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*output, error) {
 		reply, err := handle(ctx, in)
 		if err != nil {

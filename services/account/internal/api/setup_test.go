@@ -28,6 +28,7 @@ import (
 	"postbus.dev/migrations"
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/internal/httpapi"
+	"postbus.dev/services/internal/httpapi/httpapitest"
 	"postbus.dev/services/internal/limit"
 	"postbus.dev/services/internal/oauthaccount"
 	"postbus.dev/services/internal/postgres"
@@ -50,7 +51,7 @@ type bundle struct {
 	logs     *buffer
 	spans    *tracetest.InMemoryExporter
 
-	promises   promises
+	promises   httpapitest.Promises
 	alice, bob tenant.User
 }
 
@@ -92,7 +93,11 @@ func setupWith(t *testing.T, database postgres.Config) *bundle {
 		t.Fatal(err)
 	}
 	b.api.Register(b.http)
-	b.promises = readPromises(t, b.http)
+	doc, err := b.http.Document()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.promises = httpapitest.Read(t, doc)
 	b.alice, b.bob = b.user("alice"), b.user("bob")
 	return b
 }
@@ -245,7 +250,7 @@ func (b *bundle) do(r *http.Request) answer {
 	b.Helper()
 	rec := httptest.NewRecorder()
 	b.http.ServeHTTP(rec, r)
-	b.promises.check(b, r, rec.Code, rec.Header())
+	b.promises.Check(b, r, rec.Code, rec.Header())
 	a := answer{status: rec.Code, header: rec.Header(), raw: rec.Body.String()}
 	envelope := struct{ Data, Error any }{&a.data, &a.err}
 	if err := json.Unmarshal(rec.Body.Bytes(), &envelope); err != nil {

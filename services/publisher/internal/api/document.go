@@ -1,6 +1,7 @@
 package api
 
 import (
+	"maps"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -87,10 +88,28 @@ func (a *API) publishOperation() huma.Operation {
 			"RateLimit fields tell what is left of the requests that a user has.",
 		Metadata: map[string]any{httpapi.CountsItself: true},
 		Responses: map[string]*huma.Response{
-			"200": httpapi.Describe[Post](a.http, "The post is live"),
-			"202": withLocation(httpapi.Describe[Pending](a.http, "No outcome yet, or one that nobody knows")),
+			"200": answered(httpapi.Describe[Post](a.http, "The post is live"), appliedHeader()),
+			"202": answered(httpapi.Describe[Pending](a.http, "No outcome yet, or one that nobody knows"), appliedHeader(), map[string]*huma.Param{
+				"Location": {Description: "Where to look at the publish", Required: true, Schema: &huma.Schema{Type: huma.TypeString}},
+			}),
+			"422": {Description: "VALIDATION_ERROR: the Idempotency-Key came with another body before"},
+			"429": answered(&huma.Response{Description: "The request is over the limit, or the provider's limits were the end of it"}),
 		},
 	}
+}
+
+// answered adds the header fields of an answer that comes after the request was
+// counted.
+func answered(r *huma.Response, more ...map[string]*huma.Param) *huma.Response {
+	r.Headers = httpapi.RateLimitHeaders()
+	for _, h := range more {
+		maps.Copy(r.Headers, h)
+	}
+	return r
+}
+
+func appliedHeader() map[string]*huma.Param {
+	return map[string]*huma.Param{"Preference-Applied": {Description: "What Prefer came to, where it said something", Schema: &huma.Schema{Type: huma.TypeString}}}
 }
 
 func publishCodes() []httpapi.Code {
@@ -101,11 +120,6 @@ func publishCodes() []httpapi.Code {
 		httpapi.CodeRateLimitExceeded, httpapi.CodeProviderRateLimited, httpapi.CodeQuotaExhausted,
 		httpapi.CodeProviderUnavailable, httpapi.CodeTimeout,
 	}
-}
-
-func withLocation(r *huma.Response) *huma.Response {
-	r.Headers = map[string]*huma.Param{"Location": {Description: "Where to look at the publish", Schema: &huma.Schema{Type: huma.TypeString}}}
-	return r
 }
 
 // Document returns the OpenAPI document of this API. It is the same bytes that

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"postbus.dev/events"
+	"postbus.dev/services/internal/httpapi/httpapitest"
 	"postbus.dev/services/internal/limit"
 	"postbus.dev/services/internal/tenant"
 )
@@ -241,6 +242,7 @@ func (w *wire) send(subject string, publish uuid.UUID, version int64, text strin
 type bundle struct {
 	*testing.T
 	api   *API
+	doc   httpapitest.Promises
 	store *store
 	wire  *wire
 }
@@ -256,6 +258,11 @@ func setup(t *testing.T) *bundle {
 	if err != nil {
 		t.Fatal(err)
 	}
+	doc, err := Document()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.doc = httpapitest.Read(t, doc)
 	t.Cleanup(func() {
 		b.api.Close()
 		if len(b.wire.subs) != 0 || len(b.api.waiters.by) != 0 || len(b.api.streams.by) != 0 {
@@ -305,6 +312,7 @@ func (b *bundle) send(ctx context.Context, method, path, body string, headers ..
 	rec := httptest.NewRecorder()
 	began := time.Now()
 	b.api.ServeHTTP(rec, r)
+	b.doc.Check(b, r, rec.Code, rec.Header())
 	a := answer{status: rec.Code, header: rec.Header(), took: time.Since(began), raw: rec.Body.String()}
 	var envelope struct {
 		Data  *map[string]any
