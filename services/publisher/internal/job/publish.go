@@ -103,9 +103,9 @@ type Publish struct {
 // Step is one row of the attempt log.
 type Step struct {
 	Attempt    int           `json:"attempt"`
-	Step       string        `json:"step"`    // prepare, commit, confirm, find, late_answer, resolve
+	Step       string        `json:"step"`    // prepare, commit, confirm, find, watch, late_answer, resolve
 	Call       string        `json:"call"`    // the connector's name of the provider call
-	Outcome    string        `json:"outcome"` // what followed: continue, wait, ready, accepted, done, published, absent, unclear, or an error kind
+	Outcome    string        `json:"outcome"` // what followed: continue, wait, ready, accepted, done, published, absent, unclear, ended, or an error kind
 	RequestID  string        `json:"providerRequestId"`
 	Code       string        `json:"providerCode"`
 	HTTPStatus int           `json:"httpStatus"`
