@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -139,6 +138,6 @@ func (d *departure) check() {
 		}
 	}
 	if n := d.w.Count(`SELECT count(*) FROM publishes WHERE id = ANY ($1::text[]::uuid[])`, d.ids); n != len(d.ids) {
-		d.Error(fmt.Sprintf("%d of %d publishes are left: history outlives the user", n, len(d.ids)))
+		d.Errorf("%d of %d publishes are left: history outlives the user", n, len(d.ids))
 	}
 }

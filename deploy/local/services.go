@@ -108,7 +108,9 @@ func (s *system) gateway(ctx context.Context, g *gateway.Gateway) error {
 	if err := srv.Shutdown(last); err != nil {
 		_ = srv.Close()
 	}
-	<-served
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
 	return nil
 }
 
