@@ -39,6 +39,7 @@ verify: generate tidy build lint ## generate, tidy, build each module alone, lin
 .PHONY: generate
 generate: ## rewrite what is made from other files
 	cd migrations && GOWORK=off go run ./cmd/schema hash
+	cd deploy && GOWORK=off go run ./openapi
 
 .PHONY: tidy
 tidy: ## tidy every module and format every file

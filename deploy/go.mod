@@ -17,6 +17,7 @@ require (
 	postbus.dev/deploy/testbed v0.0.0
 	postbus.dev/events v0.0.0
 	postbus.dev/migrations v0.0.0
+	postbus.dev/schemas v0.0.0
 	postbus.dev/services/account v0.0.0
 	postbus.dev/services/connectors v0.0.0
 	postbus.dev/services/publisher v0.0.0
@@ -95,6 +96,7 @@ require (
 	github.com/prometheus/otlptranslator v1.0.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/ryanuber/go-glob v1.0.0 // indirect
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // indirect
 	github.com/synadia-io/orbit.go/natsext v0.1.3 // indirect
 	github.com/tink-crypto/tink-go-awskms/v3 v3.0.0 // indirect
 	github.com/tink-crypto/tink-go-hcvault/v2 v2.5.0 // indirect

@@ -20,3 +20,9 @@ const Base = "https://postbus.dev/schemas/"
 //
 //go:embed account.* publish.* token.* asyncapi.yaml
 var FS embed.FS
+
+// OpenAPI is the OpenAPI 3.1 document of all services, made of their code by make
+// generate.
+//
+//go:embed openapi.json
+var OpenAPI []byte

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"postbus.dev/schemas"
 )
 
 // The services that answer HTTP.
@@ -30,8 +32,8 @@ type Route struct {
 	Service string
 }
 
-// Routes is the table; where two routes match, the longer one counts. The
-// documents of the services are the same.
+// Routes is the table; where two routes match, the longer one counts. The page of
+// documents shows /openapi.json, which is that of all services here.
 func Routes() []Route {
 	return []Route{
 		{"/api/connect", Account},
@@ -40,7 +42,6 @@ func Routes() []Route {
 		{"/api/keys", Account},
 		{"/api/callbacks", Account},
 		{"/api", Publisher},
-		{"/openapi.json", Publisher},
 		{"/docs", Publisher},
 	}
 }
@@ -99,6 +100,11 @@ func (g *Gateway) Close() { g.transport.CloseIdleConnections() }
 
 // ServeHTTP hands the request to the service that answers its path.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/openapi.json" {
+		w.Header().Set("Content-Type", "application/openapi+json")
+		_, _ = w.Write(schemas.OpenAPI)
+		return
+	}
 	p := g.proxies[serviceOf(r.URL.Path)]
 	if p == nil {
 		http.NotFound(w, r)
