@@ -82,15 +82,15 @@ func (d *departure) prepare() {
 	d.send(5, "paused", nil)
 	d.fault(6, stage.Fault{Switch: "hold_before", Call: "media_read", Count: 1})
 	d.await(d.send(6, "confirming", nil), "confirming")
+	// A video is prepared well before its time, and then waits.
+	d.await(d.send(3, "ready", func(r *events.PublishRequested) {
+		r.MediaType, r.PublishAt = events.MediaVideo, time.Now().Add(20*time.Second).Format(time.RFC3339)
+	}), "ready")
 	d.blind(7)
 	d.await(d.send(7, "unknown", nil), "unknown")
-	d.fault(8, stage.Fault{Switch: "hold_after", Call: "media_publish", Count: 1})
+	held := d.fault(8, stage.Fault{Switch: "hold_after", Call: "media_publish", Count: 1})
 	d.send(8, "armed", nil)
-	behind := d.send(8, "ready", nil)
-	d.w.Eventually(30*time.Second, "one is armed, one waits behind it", func() bool {
-		s := d.states()
-		return slices.Contains(s, "armed") && d.w.State(behind) == "ready"
-	})
+	d.w.Eventually(30*time.Second, "the provider holds a commit", func() bool { return d.w.Hits()[held.ID].Waiting > 0 })
 }
 
 func (d *departure) await(id, state string) {
@@ -100,8 +100,9 @@ func (d *departure) await(id, state string) {
 
 // states are the publishes' states now, in the order of their sending.
 func (d *departure) states() (out []string) {
+	rows := d.w.Rows()
 	for _, id := range d.ids {
-		out = append(out, d.w.State(id))
+		out = append(out, rows[id].State)
 	}
 	return out
 }

@@ -167,5 +167,6 @@ func (s *Server) Stop() {
 	s.ns.Shutdown()
 	s.ns.WaitForShutdown()
 	s.ns = nil
-	_ = s.lock.Close() // nothing was written to it
+	_ = syscall.Flock(int(s.lock.Fd()), syscall.LOCK_UN) // a program that is being started may hold a copy of the file
+	_ = s.lock.Close()                                   // nothing was written to it
 }

@@ -78,7 +78,9 @@ func (s *Server) Close() error {
 		s.scratch = nil
 	}
 	if s.lock != nil {
-		err = errors.Join(err, s.lock.Close())
+		// A program that is being started right now may hold a copy of the file until
+		// it runs: closing ours alone would leave the lock taken as long.
+		err = errors.Join(err, syscall.Flock(int(s.lock.Fd()), syscall.LOCK_UN), s.lock.Close())
 		s.lock = nil
 	}
 	return err
