@@ -61,7 +61,7 @@ func serviceOf(path string) string {
 // Config names what stands behind the gateway.
 type Config struct {
 	// Backends are the processes of each service, as http://host:port. They take
-	// turns; one that cannot be dialled is passed over.
+	// turns; one that cannot be dialed is passed over.
 	Backends map[string][]string
 	Logger   *slog.Logger // default discards
 }

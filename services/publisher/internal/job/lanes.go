@@ -41,12 +41,12 @@ func in(param string) string {
 	return `(SELECT clock_timestamp() + ` + param + ` * interval '1 microsecond')`
 }
 
-// earliest is the next_at that comes first of an account's publishes for which
+// earliest is the next_at that comes first of the publishes of lane l for which
 // the condition holds, on s.state and p. Their index keeps the states apart, so
 // that thousands of one state do not stand before the first of another.
-func earliest(account, condition string) string {
+func earliest(condition string) string {
 	return `(SELECT min(n.next_at) FROM unnest('{accepted,ready,armed,unknown,confirming,unconfirmed}'::text[]) AS s(state) CROSS JOIN LATERAL (
-    SELECT p.next_at FROM publishes p WHERE p.account_id = ` + account + ` AND p.state = s.state AND p.next_at IS NOT NULL AND ` + condition + `
+    SELECT p.next_at FROM publishes p WHERE p.account_id = l.account_id AND p.state = s.state AND p.next_at IS NOT NULL AND ` + condition + `
     ORDER BY p.next_at LIMIT 1) n)`
 }
 
@@ -137,7 +137,7 @@ func (s *Store) flushLoads(ctx context.Context, held []Lane) ([]Lane, error) {
 // all the same is forgotten.
 var sqlHint = `
 UPDATE account_lanes l SET armed = (SELECT p.id FROM publishes p WHERE p.account_id = l.account_id AND p.id = l.armed AND p.state IN ('armed', 'unknown')),
-  next_at = least(l.until, ` + earliest("l.account_id", "p.next_at > "+in("$3")) + `)
+  next_at = least(l.until, ` + earliest("p.next_at > "+in("$3")) + `)
 FROM unnest($2::uuid[]) AS a(id) WHERE l.account_id = a.id AND l.owner = $1
 RETURNING l.account_id, l.account_version`
 
@@ -216,7 +216,7 @@ WITH mine AS (
 )
 UPDATE account_lanes l SET until = clock_timestamp() + $4 * interval '1 microsecond',
   next_at = least(CASE WHEN l.next_at < l.until THEN l.next_at END, clock_timestamp() + $4 * interval '1 microsecond',
-    ` + earliest("l.account_id", "p.next_at > least(l.until, "+in("$5")+")") + `)
+    ` + earliest("p.next_at > least(l.until, "+in("$5")+")") + `)
 FROM mine WHERE l.account_id = mine.account_id AND l.owner = $1
 RETURNING l.account_id, l.fence`
 
@@ -248,7 +248,7 @@ func (s *Store) Renew(ctx context.Context, held []Lane) ([]Lane, error) {
 // them. Neither is a reason to take the lane; the next look at that one is.
 var sqlRelease = `
 UPDATE account_lanes l SET owner = NULL, until = NULL,
-  next_at = ` + earliest("l.account_id", `(s.state NOT IN ('accepted', 'ready')
+  next_at = ` + earliest(`(s.state NOT IN ('accepted', 'ready')
       OR NOT EXISTS (SELECT 1 FROM publishes o WHERE o.account_id = l.account_id AND o.state IN ('armed', 'unknown'))
       OR (s.state = 'accepted' AND $4 > (SELECT count(*) FROM (
         SELECT 1 FROM publishes w WHERE w.account_id = l.account_id AND w.state = 'ready' AND w.next_at <= (SELECT clock_timestamp()) LIMIT $4) w)))`) + `

@@ -32,7 +32,7 @@ UPDATE publishes p SET next_at = clock_timestamp(), version = p.version + 1 FROM
 // lane's owner, or whoever takes it next, where there is something to do.
 var sqlTold = `
 UPDATE account_lanes l SET account_version = greatest(l.account_version, $2), next_at = CASE
-  WHEN l.owner IS NOT NULL OR ` + earliest("l.account_id", "true") + ` <= clock_timestamp()
+  WHEN l.owner IS NOT NULL OR ` + earliest("true") + ` <= clock_timestamp()
   THEN least(l.next_at, clock_timestamp()) ELSE l.next_at END
 WHERE l.account_id = $1 RETURNING l.owner`
 

@@ -56,7 +56,7 @@ WITH u AS (
     armed = CASE WHEN may.arm OR may.hold THEN may.id WHEN may.free AND l.armed = may.id THEN NULL ELSE l.armed END,
     owner = CASE WHEN may.release = l.fence AND l.owner = $28 THEN NULL ELSE l.owner END,
     until = CASE WHEN may.release = l.fence AND l.owner = $28 THEN NULL ELSE l.until END,
-    next_at = CASE WHEN may.release = l.fence AND l.owner = $28 THEN ` + earliest("l.account_id", "p.id <> may.id") + `
+    next_at = CASE WHEN may.release = l.fence AND l.owner = $28 THEN ` + earliest("p.id <> may.id") + `
       WHEN may.free AND l.armed = may.id AND l.owner IS DISTINCT FROM $28 THEN clock_timestamp()
       WHEN may.tell THEN least(l.next_at, may.next_at)
       ELSE l.next_at END

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -37,7 +38,7 @@ func TestTheWatchOfAnUnconfirmedPublishEnds(t *testing.T) {
 func TestTheWatchFindsWhatShowsUpLater(t *testing.T) {
 	b := setup(t)
 	b.toy.blind = true
-	b.toy.timing.Window, b.toy.timing.Watch = 10*time.Millisecond, []time.Duration{100 * time.Millisecond, time.Hour}
+	b.toy.timing.Window, b.toy.timing.Watch = 10*time.Millisecond, slices.Repeat([]time.Duration{100 * time.Millisecond}, 300)
 	id := b.armed("toy").p.ID
 	b.lane.giveBack()
 	b.start()
