@@ -17,7 +17,8 @@ run: ## start the whole system here, publish first posts, and stay (Ctrl-C ends 
 
 .PHONY: test
 test: ## run all tests on throwaway servers, with the race detector
-	go test -race -timeout 12m $(TESTFLAGS) work
+	go test -race -timeout 12m $(TESTFLAGS) $$(go list work | grep -v -x -e '.*/deploy/e2e' -e '.*/deploy/local')
+	go test -race -timeout 12m -p 1 $(TESTFLAGS) ./deploy/e2e ./deploy/local # whole systems, one package at a time
 
 .PHONY: bench
 bench: ## measure the publisher beside what this machine can do (minutes)

@@ -60,7 +60,7 @@ func endure(t *testing.T, windows [2]string, n int, c func(window string) world.
 	}
 	both := [2]*world.Process{first, w.Publisher(c(windows[1]))}
 	for i, p := range both {
-		w.Eventually(60*time.Second, windows[i]+" is reached", p.Hit)
+		w.Eventually(120*time.Second, windows[i]+" is reached", p.Hit)
 	}
 	return w, both
 }

@@ -18,7 +18,7 @@ import (
 
 const (
 	startWait = 2 * time.Minute // on a busy machine, first posts included
-	stopWait  = 30 * time.Second
+	stopWait  = 90 * time.Second
 )
 
 // output collects what a process writes.

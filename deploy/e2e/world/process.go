@@ -191,10 +191,10 @@ func (p *Process) end() {
 	_ = p.stdin.Close()
 	select {
 	case <-p.done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(60 * time.Second):
 		_ = p.cmd.Process.Kill()
 		<-p.done
-		p.w.T.Errorf("a %s did not stop within 20 s", p.name)
+		p.w.T.Errorf("a %s did not stop within 60 s", p.name)
 	}
 	if text := p.log.text(); strings.Contains(text, "DATA RACE") || strings.Contains(text, "panic:") || p.w.T.Failed() {
 		p.w.T.Logf("log of %s %d:\n%s", p.name, p.cmd.Process.Pid, last(text, 6000))
