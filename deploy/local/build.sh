@@ -15,7 +15,17 @@ set -m
 go build -v -buildvcs=false -o "$out" ./deploy/local >"$log" 2>&1 </dev/null &
 build=$!
 set +m
-trap 'kill -INT -- -$build 2>/dev/null; wait $build; exit 130' INT TERM
+# A shell that is just about to start a program may miss a signal: it is told
+# again, and ended if it does not listen.
+stop() {
+  for _ in 1 2 3 4 5; do
+    kill -INT -- -$build 2>/dev/null
+    for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 $build 2>/dev/null || exit 130; sleep 0.1; done
+  done
+  kill -KILL -- -$build 2>/dev/null
+  exit 130
+}
+trap stop INT TERM
 
 progress() {
   local text="postbus: building"
