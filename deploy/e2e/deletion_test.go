@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"postbus.dev/deploy/e2e/world"
@@ -114,6 +115,9 @@ func (d *departure) check() {
 	for i, state := range d.states() {
 		if !slices.Contains([]string{"completed", "failed", "canceled", "unconfirmed"}, state) {
 			d.Errorf("%s is %s", d.names[2*i], state)
+		}
+		if strings.HasSuffix(d.names[2*i], " confirming") && state != "completed" {
+			d.Errorf("%s is %s: its commit's answer named the post", d.names[2*i], state)
 		}
 	}
 	told := d.w.Told()

@@ -126,8 +126,10 @@ const (
 	// stays good for Step.FreshFor.
 	Ready
 	// Accepted (Commit only): the provider took the post, but publication is not
-	// final or its address not yet read; Confirm runs after Step.Wait. Where the
-	// answer already named the post, Step.Post holds what is known of it.
+	// final or its address not yet read; Confirm runs after Step.Wait. Step.Post
+	// says that the post is live, and holds what is known of it: if Confirm cannot
+	// tell more in time, that is all that is told. The handle of something that is
+	// still to be published is no post; it belongs into the checkpoint.
 	Accepted
 	// Done (Commit and Confirm): the post is live, Step.Post tells where.
 	Done
@@ -139,7 +141,7 @@ type Step struct {
 	Checkpoint Checkpoint    // stored before anything else happens; nil keeps the last one
 	Wait       time.Duration // with Wait and Accepted
 	FreshFor   time.Duration // with Ready
-	Post       *RemotePost   // with Done; with Accepted where the answer named it (at least its ID)
+	Post       *RemotePost   // with Done; with Accepted where it is live already (at least its ID)
 	Call       Call          // the provider call behind the step, for the attempt log
 	Note       string        // what was seen, for people: "container in progress"; no payload, no token
 }

@@ -115,6 +115,9 @@ func (p *toy) Commit(ctx context.Context, a connectors.Account, _ connectors.Pos
 	if err := json.Unmarshal(resp.Body, &out); err != nil {
 		return connectors.Step{}, &connectors.Error{Kind: connectors.KindUnknown}
 	}
+	if p.bad == "names what is not live" {
+		return connectors.Step{Next: connectors.Accepted, Post: &connectors.RemotePost{ID: "d1"}}, nil
+	}
 	return connectors.Step{Next: connectors.Done, Post: &connectors.RemotePost{ID: out.ID}}, nil
 }
 
@@ -195,6 +198,7 @@ func TestBadConnectorIsFoundOut(t *testing.T) {
 		"gives up finding":             {trouble: AnswerLost, want: "find answered an error of kind reject"},
 		"names another post":           {trouble: AnswerLost, want: "the id of another post"},
 		"takes lateness for absence":   {trouble: AnswerLost, want: "posted more than once"},
+		"names what is not live":       {want: `accepted as post "d1", which is not live`},
 	} {
 		t.Run(bad, func(t *testing.T) {
 			t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -138,11 +139,20 @@ func (r *run) commit(ctx context.Context) {
 	case step.Next == connectors.Done:
 		r.done(step)
 	case step.Next == connectors.Accepted:
+		r.live(step.Post)
 		r.save(step.Checkpoint)
 		r.Sleep(step.Wait)
 		r.next = r.confirm
 	default:
 		r.t.Fatalf("commit answered %+v", step)
+	}
+}
+
+// live holds an accepted post that has a name to being there: it is completed by
+// that name if nobody can read more of it.
+func (r *run) live(post *connectors.RemotePost) {
+	if post != nil && !slices.ContainsFunc(r.Posted(), func(p connectors.RemotePost) bool { return p.ID == post.ID }) {
+		r.t.Errorf("accepted as post %q, which is not live", post.ID)
 	}
 }
 

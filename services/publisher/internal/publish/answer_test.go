@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"postbus.dev/events"
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/publisher/internal/job"
 )
@@ -58,5 +59,27 @@ func TestAnAcceptedPostIsUnconfirmedWhenTheProviderDoesNotSayInTime(t *testing.T
 	b.turn(turn.p).run()
 	if p := b.now(turn.p.ID); p.State != job.Unconfirmed || !strings.Contains(string(p.Error), "did not say within 1ms") {
 		t.Errorf("%s, because of %s", p.State, p.Error)
+	}
+}
+
+func TestAPostThatWasNamedIsCompletedByItsNameWhenNobodyTellsMoreOfIt(t *testing.T) {
+	b := setup(t)
+	b.toy.timing.Confirm = time.Millisecond
+	for why, lose := range map[string]func(*turn){
+		"the provider does not show it in time": func(*turn) {},
+		"its account is gone":                   func(t *turn) { t.l.acct, t.l.acctAt = Account{Status: "disconnected"}, time.Now() },
+		"its account is gone, and its content":  func(t *turn) { b.forget(t.p.UserID) },
+	} {
+		turn := b.armed("toy")
+		turn.accepted(t.Context(), connectors.Step{Next: connectors.Accepted, Post: &connectors.RemotePost{ID: why}})
+		lose(turn)
+		b.turn(b.now(turn.p.ID)).run()
+		p := b.now(turn.p.ID)
+		if p.State != job.Completed || !strings.Contains(string(p.Result), `"postId": "`+why+`"`) || !strings.Contains(string(p.Result), `"permalink": null`) {
+			t.Errorf("%s: %s with %s", why, p.State, p.Result)
+		}
+		if told := b.told(p.ID); len(told) != 1 || !strings.Contains(told[events.TypePublishCompleted], `"permalink":null`) {
+			t.Errorf("%s: told %v", why, told)
+		}
 	}
 }

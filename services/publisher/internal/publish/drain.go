@@ -102,7 +102,10 @@ func (r *Runner) end(ctx context.Context, p job.Publish) (moved bool, err error)
 	if origin := remoteContext(p.TraceParent, p.TraceState); origin.IsValid() {
 		ctx = trace.ContextWithRemoteSpanContext(ctx, origin)
 	}
-	tr, data := leave(p)
+	tr, data, err := leave(p)
+	if err != nil {
+		return false, err
+	}
 	if data != nil {
 		e, err := tell(ctx, p, p.Version+1, data)
 		if err != nil {
@@ -111,34 +114,47 @@ func (r *Runner) end(ctx context.Context, p job.Publish) (moved bool, err error)
 		tr.Events = []event.Event{e}
 	}
 	w, err := r.store.Write(ctx, tr)
-	if err == nil && w.Moved && w.Publish.State == job.Failed {
-		r.ended(ctx, p.Provider, job.Failed)
+	if err == nil && w.Moved && w.Publish.State.Ended() {
+		r.ended(ctx, p.Provider, w.Publish.State)
 	}
 	return w.Moved, err
 }
 
 // leave is how a publish ends whose account is being disconnected, and what is
 // told of it.
-func leave(p job.Publish) (*job.Transition, events.Data) {
+func leave(p job.Publish) (*job.Transition, events.Data, error) {
 	tr := &job.Transition{Publish: p}
 	tr.Publish.NextAt = time.Time{}
 	switch {
 	case p.State.Open():
 		e := notConnected("the account is disconnecting")
 		tr.Publish.State, tr.Publish.DelayReason, tr.Publish.Error = job.Failed, "", problem(e)
-		return tr, failedData(refOf(p), e, p.Attempt)
+		return tr, failedData(refOf(p), e, p.Attempt), nil
 	case p.State == job.Unconfirmed:
 		tr.Steps = []job.Step{{Attempt: p.Attempt, Step: "watch", Outcome: "ended", Message: "the account is disconnecting: nobody can look any more"}}
-		return tr, nil
+		return tr, nil, nil
 	}
+	return settled(p, tr)
+}
+
+// settled ends what was at the provider when its account was disconnected, and
+// has had time to settle.
+func settled(p job.Publish, tr *job.Transition) (_ *job.Transition, _ events.Data, err error) {
 	evidence := "the account was disconnected while the post was " + string(p.State) + ", and the provider did not say in time what became of it"
-	tr.Publish.State, tr.Lane = job.Unconfirmed, job.Free
+	tr.Lane = job.Free
+	if post := named(p); post != nil {
+		tr.Publish.State, tr.Publish.DelayReason, tr.Publish.Error = job.Completed, "", nil
+		tr.Publish.Result, err = resultOf(post)
+		tr.Steps = []job.Step{{Attempt: p.Attempt, Step: "confirm", Outcome: "done", Message: evidence + "; " + isNamed}}
+		return tr, completedData(p, post), err
+	}
+	tr.Publish.State = job.Unconfirmed
 	tr.Publish.Error = problem(unknown(connectors.Found{Evidence: evidence}))
 	tr.Steps = []job.Step{{Attempt: p.Attempt, Step: "find", Outcome: "unclear", Message: evidence}}
 	if !p.UnconfirmedAt.IsZero() {
-		return tr, nil // it was told before: at most once
+		return tr, nil, nil // it was told before: at most once
 	}
-	return tr, unconfirmedData(p, evidence, "")
+	return tr, unconfirmedData(p, evidence, ""), nil
 }
 
 // drained makes the event of an account of which nothing is left.

@@ -3,6 +3,8 @@ package publish
 import (
 	"context"
 	"encoding/json"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -138,6 +140,14 @@ func (b *bench) sent(account uuid.UUID, state job.State) uuid.UUID {
 	return id
 }
 
+// named is a confirming publish whose post the answer of the commit named.
+func (b *bench) named(account uuid.UUID, post string) uuid.UUID {
+	b.t.Helper()
+	tr := &job.Transition{Publish: b.now(b.sent(account, job.Confirming)), HasNext: true, NextIn: time.Hour}
+	tr.Publish.RemoteID = post
+	return b.move(tr).ID
+}
+
 // heard reads the data of the events of a type, by subject.
 func (b *bench) heard(eventType string) map[string][]string {
 	b.t.Helper()
@@ -178,6 +188,7 @@ func TestEveryPublishOfADisconnectedAccountEndsAsFarAsItGot(t *testing.T) {
 		b.put(one, func(tr *job.Transition) { tr.Publish.State = job.Ready }): job.Failed,
 		b.sent(one, job.Unconfirmed):                                          job.Unconfirmed,
 		b.sent(one, job.Confirming):                                           job.Unconfirmed,
+		b.named(two, "17"):                                                    job.Completed,
 		b.sent(one, job.Unknown):                                              job.Unconfirmed,
 		b.sent(two, job.Armed):                                                job.Unconfirmed,
 	}
@@ -216,6 +227,9 @@ func TestEveryPublishOfADisconnectedAccountEndsAsFarAsItGot(t *testing.T) {
 		if len(said) != 1 || json.Unmarshal([]byte(said[0]), &d) != nil || d.Unconfirmed != n || d.Provider != "toy" {
 			t.Errorf("drained %v, want once with %d unconfirmed", said, n)
 		}
+	}
+	if said := slices.Concat(slices.Collect(maps.Values(b.heard(events.TypePublishCompleted)))...); len(said) != 1 || !strings.Contains(said[0], `"postId":"17","permalink":null`) {
+		t.Errorf("told of the post that was named: %v", said)
 	}
 	if posts := b.toy.posted(); len(posts) > 0 {
 		t.Errorf("posted %v", posts)

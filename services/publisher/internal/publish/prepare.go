@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"postbus.dev/events"
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/publisher/internal/job"
 )
@@ -63,7 +64,7 @@ func (l *lane) claimCommit(it *item) bool {
 // confirm asks whether an accepted post is published.
 func (t *turn) confirm(ctx context.Context) {
 	if time.Since(t.local(t.p.ArmedAt)) > t.timing.Confirm {
-		t.unclear(ctx, connectors.Found{Evidence: fmt.Sprintf("the provider accepted the post and did not say within %v whether it is published", t.timing.Confirm)})
+		t.untold(ctx, fmt.Sprintf("the provider accepted the post and did not say within %v whether it is published", t.timing.Confirm))
 		return
 	}
 	step, err := t.conn.Confirm(ctx, t.acct.Account, t.post, t.p.Checkpoint)
@@ -80,4 +81,27 @@ func (t *turn) confirm(ctx context.Context) {
 	tr.Publish.Failures = 0
 	tr.NextIn, tr.HasNext = step.Wait, true
 	t.write(ctx, tr)
+}
+
+// untold ends a publish of which the provider will tell no more. A post that it
+// named is live, and completed by its name; of any other one nobody can tell.
+func (t *turn) untold(ctx context.Context, evidence string) {
+	if post := named(t.p); post != nil {
+		t.complete(ctx, post, t.p.Checkpoint, []job.Step{t.step("confirm", "done", connectors.Call{}, &connectors.Error{Message: evidence + "; " + isNamed})})
+		return
+	}
+	t.unclear(ctx, connectors.Found{Evidence: evidence})
+}
+
+const isNamed = "the answer of the commit named the post"
+
+// named is the post that the answer of a commit named, which is live by that,
+// although Confirm has not read it; nil where there is none. What is known of it
+// is its name, and its caption as long as the request is there.
+func named(p job.Publish) *connectors.RemotePost {
+	if p.State != job.Confirming || p.RemoteID == "" {
+		return nil
+	}
+	asked, _ := events.ReadPublishRequested(p.Request)
+	return &connectors.RemotePost{ID: p.RemoteID, Caption: asked.Caption}
 }

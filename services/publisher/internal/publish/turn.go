@@ -107,7 +107,7 @@ func (t *turn) giveUp(ctx context.Context, why string) {
 		t.write(ctx, tr)
 		return
 	}
-	t.unclear(ctx, connectors.Found{Evidence: why + ": nothing can be read back"})
+	t.untold(ctx, why+": nothing can be read back")
 }
 
 func (t *turn) local(at time.Time) time.Time { return t.clock.local(at) }
