@@ -96,6 +96,30 @@ func TestBlankingTakesTheContentInEveryStateAndLeavesWhatHappened(t *testing.T) 
 	}
 }
 
+// A process that stood still since before the deletion writes what it knows.
+func TestABlankedPublishTakesNoContent(t *testing.T) {
+	t.Parallel()
+	dsn := withPublishes(t)
+	execute(t, dsn, "SELECT publishes_blank('"+her+"', NULL)")
+	for set, ok := range map[string]bool{
+		`request = 'secret'`:    false,
+		`checkpoint = 'secret'`: false,
+		`result = '{"postId": "7", "permalink": null, "timestamp": null, "caption": "secret"}'`:                false,
+		`result = '{"postId": "7", "permalink": "https://a/secret", "timestamp": null, "caption": ""}'`:        false,
+		`result = '{"postId": "7", "permalink": null, "timestamp": null, "caption": "", "metadata": {"a":1}}'`: false,
+		`error = '{"code": "CONTENT_REJECTED", "message": "secret"}'`:                                          false,
+		`error = '{"code": "CONTENT_REJECTED", "message": "deleted with the account", "violations": []}'`:      false,
+		`result = '{"postId": "8", "permalink": null, "timestamp": "2026-01-01T00:00:00Z", "caption": ""}'`:    true,
+		`error = '{"code": "EXPIRED", "message": "deleted with the account", "providerCode": "9/1"}'`:          true,
+	} {
+		err := try(t, dsn, `UPDATE publishes SET `+set+` WHERE user_id = '`+her+`' AND state = 'completed'`)
+		var pg *pgconn.PgError
+		if errors.As(err, &pg); ok != (err == nil) || err != nil && (pg == nil || pg.ConstraintName != "publishes_blanked") {
+			t.Errorf("%s: got %v, want it taken: %v", set, err, ok)
+		}
+	}
+}
+
 // A publisher's group locks its publishes in the order of their ids and then
 // moves them.
 func TestBlankingWaitsInTheLockOrderOfThePublisher(t *testing.T) {

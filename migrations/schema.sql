@@ -165,7 +165,9 @@ CREATE TABLE publishes (
   CONSTRAINT publishes_result CHECK ((state = 'completed') = (result IS NOT NULL)),
   CONSTRAINT publishes_error CHECK (state NOT IN ('failed', 'unconfirmed') OR error IS NOT NULL),
   CONSTRAINT publishes_works_for CHECK (state IN ('failed', 'canceled', 'tombstone') OR (account_id IS NOT NULL AND provider IS NOT NULL)),
-  CONSTRAINT publishes_blanked CHECK (blanked_at IS NULL OR (request IS NULL AND request_sha256 IS NULL AND content_sha256 IS NULL))
+  CONSTRAINT publishes_blanked CHECK (blanked_at IS NULL OR (request IS NULL AND request_sha256 IS NULL AND content_sha256 IS NULL AND checkpoint IS NULL
+    AND result - 'postId' - 'timestamp' = '{"permalink": null, "caption": ""}'
+    AND error - 'code' - 'providerCode' - 'providerRequestId' = '{"message": "deleted with the account"}'))
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 CREATE INDEX publishes_lane ON publishes (account_id, state, next_at) WHERE next_at IS NOT NULL; -- the states apart: see job.earliest
 CREATE UNIQUE INDEX publishes_one_armed ON publishes (account_id) WHERE state IN ('armed', 'unknown');
