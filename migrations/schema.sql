@@ -205,12 +205,12 @@ CREATE TABLE account_lanes (
   next_at timestamptz,
   account_version bigint NOT NULL DEFAULT 0, -- the newest that an event told of: an account row read before it is stale
   link_version bigint NOT NULL DEFAULT 0,   -- of the last account.connected or account.disconnecting
-  draining bytea,                           -- that account.disconnecting; null while the account is connected
+  draining bytea,                           -- that account.disconnecting until it is answered: it names the user
   draining_at timestamptz,                  -- since then nothing is accepted or armed
   drained_at timestamptz,                   -- account.drained was emitted
   CONSTRAINT account_lanes_held CHECK ((owner IS NULL) = (until IS NULL)),
   CONSTRAINT account_lanes_held_is_seen CHECK (owner IS NULL OR next_at IS NOT NULL),
-  CONSTRAINT account_lanes_drains CHECK ((draining IS NULL) = (draining_at IS NULL) AND (drained_at IS NULL OR draining_at IS NOT NULL))
+  CONSTRAINT account_lanes_drains CHECK ((drained_at IS NOT NULL OR (draining IS NULL) = (draining_at IS NULL)) AND (drained_at IS NULL OR draining_at IS NOT NULL))
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 CREATE INDEX account_lanes_next ON account_lanes (next_at) WHERE next_at IS NOT NULL;
 CREATE INDEX account_lanes_owner ON account_lanes (owner) WHERE owner IS NOT NULL;

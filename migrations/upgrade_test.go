@@ -69,3 +69,24 @@ func TestADatabaseOfTheFirstVersionIsBroughtUpToDateWithItsRows(t *testing.T) {
 		t.Errorf("the publisher sees %d events, %v", rows, err)
 	}
 }
+
+func TestWhatOlderVersionsLeftOfADeletedUserGoes(t *testing.T) {
+	t.Parallel()
+	dsn := empty(t)
+	if _, err := migrations.ApplyFrom(t.Context(), dsn, nil, until(t, "20261124000003_blank.sql")); err != nil {
+		t.Fatal(err)
+	}
+	execute(t, dsn, people)
+	execute(t, dsn, everyState, her, herOne, states)
+	execute(t, dsn, `UPDATE publishes SET blanked_at = now(), request = NULL, request_sha256 = NULL, content_sha256 = NULL`)
+	execute(t, dsn, `INSERT INTO account_lanes (account_id, draining, draining_at, drained_at) VALUES ($1, 'secret', now(), now()), ($2, 'told later', now(), NULL)`, herOne, herTwo)
+	if _, err := migrations.Apply(t.Context(), dsn, nil); err != nil {
+		t.Fatal(err)
+	}
+	if n := telling(t, dsn); n[0] != 0 {
+		t.Errorf("%d publishes tell of her still", n[0])
+	}
+	if got := value[string](t, dsn, `SELECT string_agg(convert_from(draining, 'UTF8'), ',') FROM account_lanes`); got != "told later" {
+		t.Errorf("lanes keep %q", got)
+	}
+}

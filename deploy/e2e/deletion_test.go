@@ -136,6 +136,9 @@ func (d *departure) check() {
 		if n := d.w.Count(`SELECT count(*) FROM oauth_accounts WHERE id = $1`, d.w.Accounts[a]); n != 0 {
 			d.Errorf("an account is left")
 		}
+		if n := d.w.Count(`SELECT count(*) FROM account_lanes WHERE account_id = $1 AND draining IS NOT NULL`, d.w.Accounts[a]); n != 0 {
+			d.Errorf("a lane keeps the event that names the user")
+		}
 	}
 	for _, name := range d.names {
 		if found := d.w.Mentions(name); len(found) > 0 {

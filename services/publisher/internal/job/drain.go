@@ -142,7 +142,8 @@ func (s *Store) conclude(ctx context.Context, tx pgx.Tx, account [16]byte, tell 
 	if err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, `UPDATE account_lanes SET drained_at = clock_timestamp() WHERE account_id = $1`, account); err != nil {
+	// What asked for it names a user who may be deleted next.
+	if _, err := tx.Exec(ctx, `UPDATE account_lanes SET drained_at = clock_timestamp(), draining = NULL WHERE account_id = $1`, account); err != nil {
 		return err
 	}
 	return outbox.Append(ctx, tx, s.cfg.Service, e)

@@ -162,6 +162,24 @@ func TestAnAccountThatNeverPublishedIsDrainedAtOnce(t *testing.T) {
 	}
 }
 
+func TestADrainedAccountKeepsNothingOfTheEventThatAskedForIt(t *testing.T) {
+	b := setup(t)
+	kept := func() (n int) {
+		if err := b.pool.QueryRow(t.Context(), `SELECT count(*) FROM account_lanes WHERE draining IS NOT NULL`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	b.disconnecting(b.a, 2)
+	if kept() != 1 {
+		t.Fatal("an account that drains lacks what account.drained is made of")
+	}
+	b.conclude(b.a)
+	if kept() != 0 {
+		t.Error("the event is kept, and its user's id with it")
+	}
+}
+
 func TestDrainedIsToldOnceForEachTimeThatAnAccountIsDisconnected(t *testing.T) {
 	b := setup(t)
 	taken := b.stored(b.a, b.of(1))
