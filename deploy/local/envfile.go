@@ -7,10 +7,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"postbus.dev/deploy/testbed/postgres"
+	"postbus.dev/migrations"
 )
 
 // envFile is in the data directory while the system runs: the settings for
-// another process of a service that works beside it. A shell can source it.
+// another publisher that works beside it, under the same role. That may read what
+// is migrated, and no more: there is nothing left to migrate. A shell can source
+// it.
 const envFile = "env"
 
 func (s *system) writeEnv() error {
@@ -20,7 +25,7 @@ func (s *system) writeEnv() error {
 	}
 	var b strings.Builder
 	for _, v := range [][2]string{
-		{"DATABASE_URL", s.dsn}, {"NATS_URL", s.natsURL}, {"POSTBUS_KEYSET", keyset},
+		{"DATABASE_URL", postgres.As(s.dsn, migrations.RolePublisher)}, {"NATS_URL", s.natsURL}, {"POSTBUS_KEYSET", keyset},
 		{"POSTBUS_PUBLIC_URL", s.apiURL},
 	} {
 		b.WriteString(setting(v[0], v[1]))
