@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -32,6 +33,10 @@ func main() {
 
 // run tries the mutations whose names contain one of only, or all.
 func run(ctx context.Context, only []string) (err error) {
+	all, err := mutations()
+	if err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "postbus-mutate-")
 	if err != nil {
 		return err
@@ -43,12 +48,9 @@ func run(ctx context.Context, only []string) (err error) {
 	if err := copyTree(ctx, dir); err != nil {
 		return err
 	}
-	tried, survived := 0, 0
-	for _, m := range mutations() {
-		if !wanted(m.name, only) {
-			continue
-		}
-		tried++
+	all = slices.DeleteFunc(all, func(m mutation) bool { return !wanted(m.Name, only) })
+	survived := 0
+	for _, m := range all {
 		start := time.Now()
 		verdict, ok := m.try(ctx, dir)
 		if ctx.Err() != nil {
@@ -57,9 +59,9 @@ func run(ctx context.Context, only []string) (err error) {
 		if !ok {
 			survived++
 		}
-		fmt.Printf("%-44s %-9s %5.1f s  %s\n", m.name, verdict, time.Since(start).Seconds(), m.test)
+		fmt.Printf("%-44s %-9s %5.1f s  %s\n", m.Name, verdict, time.Since(start).Seconds(), m.Test)
 	}
-	fmt.Printf("%d passed, %d failed\n", tried-survived, survived)
+	fmt.Printf("%d passed, %d failed\n", len(all)-survived, survived)
 	if survived > 0 {
 		return fmt.Errorf("%d mutations were not noticed", survived)
 	}
@@ -102,22 +104,22 @@ func copyTree(ctx context.Context, dir string) error {
 
 // try puts the mutation in, runs its test, and takes it out.
 func (m mutation) try(ctx context.Context, dir string) (verdict string, ok bool) {
-	path := filepath.Join(dir, m.file)
+	path := filepath.Join(dir, m.File)
 	before, err := os.ReadFile(path)
 	if err != nil {
 		return err.Error(), false
 	}
-	if n := bytes.Count(before, []byte(m.old)); n != 1 {
+	if n := bytes.Count(before, []byte(m.Old)); n != 1 {
 		return fmt.Sprintf("its text is there %d times", n), false
 	}
-	if err := os.WriteFile(path, bytes.Replace(before, []byte(m.old), []byte(m.new), 1), 0o644); err != nil {
+	if err := os.WriteFile(path, bytes.Replace(before, []byte(m.Old), []byte(m.New), 1), 0o644); err != nil {
 		return err.Error(), false
 	}
 	defer func() { _ = os.WriteFile(path, before, 0o644) }()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "test", "-race", "-count=1", "-timeout=4m", "-run", m.test, ".")
-	cmd.Dir = filepath.Join(dir, m.pkg)
+	cmd := exec.CommandContext(ctx, "go", "test", "-race", "-count=1", "-timeout=4m", "-run", m.Test, ".")
+	cmd.Dir = filepath.Join(dir, m.Pkg)
 	out, err := cmd.CombinedOutput()
 	switch {
 	case err == nil:
