@@ -25,7 +25,11 @@ package migrations
 
 import (
 	"context"
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
+	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 )
@@ -61,6 +65,26 @@ func Inspect(ctx context.Context, dsn string) (State, error) {
 func Pending(ctx context.Context, dsn string) (int, error) {
 	state, err := Inspect(ctx, dsn)
 	return len(state.Pending), err
+}
+
+// Fingerprint is a hash of all that Apply and EnsureRoles execute: what they made
+// of an empty cluster stays good for as long as it is the same.
+func Fingerprint() string {
+	h := sha256.New()
+	files := Versions()
+	names, err := fs.Glob(files, "*") // sorted
+	for _, name := range names {
+		var b []byte
+		if b, err = fs.ReadFile(files, name); err != nil {
+			break
+		}
+		_, _ = fmt.Fprintf(h, "%s %d\n%s", name, len(b), b)
+	}
+	if err != nil {
+		panic(err) // the files are in the binary
+	}
+	_, _ = io.WriteString(h, rolesSQL)
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // Versions is the embedded Atlas directory.

@@ -8,7 +8,7 @@
 //	func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
 //
 // The tests of one package share one PostgreSQL cluster, which the first of
-// them starts (about a second) and Main stops, and have a database each (about
+// them starts (a copy of one that is kept as a cache, for a day) and Main stops, and have a database each (about
 // 20 ms). All files are in memory (/dev/shm) where there is plenty of room, and
 // in TMPDIR where that is set. Transactions of one database hold back what another one may call
 // settled (pg_snapshot_xmin is the cluster's), so that a test about that takes
@@ -40,6 +40,9 @@ type sharedBench struct {
 	started sync.Once
 	cluster *PostgreSQL
 	err     error // of starting the cluster
+	seeded  sync.Once
+	seedDir string
+	seedErr error
 }
 
 // Main runs the tests, stops what they shared, fails the run if goroutines are

@@ -64,14 +64,45 @@ func (s *Server) initialize(ctx context.Context) error {
 	if err := os.RemoveAll(fresh); err != nil {
 		return fmt.Errorf("remove unfinished data directory: %w", err)
 	}
-	if err := s.owner.mkdir(fresh); err != nil {
-		return fmt.Errorf("make data directory: %w", err)
-	}
-	if err := s.initdb(ctx, fresh); err != nil {
+	if err := s.fill(ctx, fresh); err != nil {
 		return errors.Join(err, os.RemoveAll(fresh))
 	}
 	if err := os.Rename(fresh, s.dataDir()); err != nil {
 		return fmt.Errorf("put data directory in place: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) fill(ctx context.Context, data string) error {
+	if s.config.Seed != "" {
+		return copyData(ctx, s.config.Seed, data)
+	}
+	if err := s.owner.mkdir(data); err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
+	return s.initdb(ctx, data)
+}
+
+// Keep stops the server and copies its data to dir, which must not exist, for
+// servers of the same user and version to begin with (Config.Seed).
+func (s *Server) Keep(ctx context.Context, dir string) error {
+	if err := s.Stop(); err != nil {
+		return err
+	}
+	fresh := dir + ".new"
+	if err := errors.Join(os.RemoveAll(fresh), copyData(ctx, s.dataDir(), fresh)); err != nil {
+		return errors.Join(err, os.RemoveAll(fresh))
+	}
+	if err := os.Rename(fresh, dir); err != nil {
+		return fmt.Errorf("keep data directory: %w", err)
+	}
+	return nil
+}
+
+// copyData copies the data of a stopped server with owners and modes.
+func copyData(ctx context.Context, from, to string) error {
+	if out, err := exec.CommandContext(ctx, "cp", "-a", from, to).CombinedOutput(); err != nil {
+		return fmt.Errorf("copy PostgreSQL data from %s: %w: %s", from, err, tail(out, 1))
 	}
 	return nil
 }

@@ -44,6 +44,12 @@ func findOwner(dataDir string) (owner, error) {
 	return owner{}, errors.New("find an OS user for PostgreSQL, which refuses root: neither postgres nor nobody exists")
 }
 
+// User is the name or number of the OS user that new servers run as.
+func User() (string, error) {
+	o, err := findOwner("")
+	return o.name, err
+}
+
 func userName(uid uint32) string {
 	id := strconv.FormatUint(uint64(uid), 10)
 	if u, err := user.LookupId(id); err == nil {

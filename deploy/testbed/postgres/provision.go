@@ -29,7 +29,7 @@ func Provision(ctx context.Context, s Search) (Binaries, error) {
 	if !errors.Is(err, ErrNotFound) {
 		return b, err
 	}
-	store, err := s.makeStore()
+	store, err := s.Store()
 	if err != nil {
 		return Binaries{}, fmt.Errorf("get PostgreSQL: %w", err)
 	}
@@ -115,8 +115,9 @@ func existing(dir string) string {
 	}
 }
 
-// makeStore makes the first store that can be made.
-func (s Search) makeStore() (string, error) {
+// Store makes and returns the directory that fetched binaries are kept in, or
+// would be: a cache, which the user that servers run as can enter.
+func (s Search) Store() (string, error) {
 	var errs []error
 	for _, dir := range s.stores() {
 		dir, err := filepath.Abs(dir)

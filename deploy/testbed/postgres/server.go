@@ -32,6 +32,7 @@ type Config struct {
 	Binaries  Binaries // default: what Provision returns for Search and the version of the data
 	Search    Search
 	Settings  []string // "name=value" each; they override those of this package
+	Seed      string   // what Keep kept: new data is a copy of it; default: made by initdb
 	Durable   bool     // false gives committed data up when the machine (not the server) crashes, for speed
 }
 
