@@ -57,7 +57,7 @@ func setup(t *testing.T) bundle {
 
 func (b bundle) open(dsn string) *pgxpool.Pool {
 	b.Helper()
-	pool, err := postgres.Open(b.Context(), postgres.Config{DSN: dsn})
+	pool, err := postgres.Open(b.Context(), postgres.Config{DSN: dsn, MaxConns: 4})
 	if err != nil {
 		b.Fatal(err)
 	}

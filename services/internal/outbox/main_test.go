@@ -80,7 +80,7 @@ func setupOn(t testing.TB, dsn, url string) *bed {
 
 func (b *bed) openPool(dsn string) *pgxpool.Pool {
 	b.t.Helper()
-	pool, err := postgres.Open(b.t.Context(), postgres.Config{DSN: dsn, Name: b.t.Name()})
+	pool, err := postgres.Open(b.t.Context(), postgres.Config{DSN: dsn, Name: b.t.Name(), MaxConns: 4})
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -98,7 +98,7 @@ func setup(t *testing.T, change ...func(*Config)) *bundle {
 
 func open(t *testing.T, dsn string) *pgxpool.Pool {
 	t.Helper()
-	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: dsn})
+	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: dsn, MaxConns: 4})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -178,7 +178,7 @@ func TestTokensThatWereRefreshedMeanwhileAreRevokedToo(t *testing.T) {
 		return nil
 	}
 	b.leave(id, events.DisconnectRequested, false)
-	b.start(b.job(func(c *disconnect.Config) { c.Lease = 200 * time.Millisecond }))
+	b.start(b.job(func(c *disconnect.Config) { c.Lease = time.Second }))
 	b.awaitStatus(id, "disconnected")
 	b.provider.mu.Lock()
 	defer b.provider.mu.Unlock()

@@ -69,7 +69,7 @@ func setup(t *testing.T) *bundle {
 
 func (b *bundle) open(dsn string) *pgxpool.Pool {
 	b.Helper()
-	pool, err := postgres.Open(b.Context(), postgres.Config{DSN: dsn})
+	pool, err := postgres.Open(b.Context(), postgres.Config{DSN: dsn, MaxConns: 4})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func (b *bundle) job(change func(*disconnect.Config)) *disconnect.Job {
 	b.Helper()
 	cfg := disconnect.Config{
 		Connectors: map[string]connectors.Publisher{"test": b.provider},
-		Poll:       10 * time.Millisecond, Backoff: time.Millisecond, Settle: time.Millisecond,
+		Poll:       50 * time.Millisecond, Backoff: time.Millisecond, Settle: time.Millisecond,
 		Logger: slog.New(slog.NewJSONHandler(b.log, nil)),
 	}
 	cfg.Accounts, cfg.Users = b.stores()
@@ -194,7 +194,7 @@ func (b *bundle) awaitStatus(id uuid.UUID, want string) {
 
 func (b *bundle) eventually(what string, f func() bool) {
 	b.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !f(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			b.Fatalf("not in time: %s\n%s", what, b.log.bytes())
 		}

@@ -30,7 +30,7 @@ func setup(t *testing.T) *bench {
 	t.Helper()
 	t.Parallel()
 	owner := testbed.Database(t)
-	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: testbed.As(owner, migrations.RolePublisher)})
+	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: testbed.As(owner, migrations.RolePublisher), MaxConns: 4})
 	if err != nil {
 		t.Fatal(err)
 	}

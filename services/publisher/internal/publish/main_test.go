@@ -44,7 +44,7 @@ func setup(t *testing.T) *bench {
 	t.Helper()
 	t.Parallel()
 	b := &bench{t: t, dsn: testbed.Database(t), toy: newToy(t), meter: metric.NewManualReader()}
-	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: testbed.As(b.dsn, migrations.RolePublisher)})
+	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: testbed.As(b.dsn, migrations.RolePublisher), MaxConns: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
