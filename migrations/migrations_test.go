@@ -20,6 +20,7 @@ import (
 	"ariga.io/atlas/sql/migrate"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"postbus.dev/deploy/testbed"
 	"postbus.dev/migrations"
@@ -60,28 +61,47 @@ func execute(t *testing.T, dsn string, sql string, args ...any) {
 
 func try(t *testing.T, dsn string, sql string, args ...any) error {
 	t.Helper()
-	ctx := context.Background()
-	conn, err := pgx.Connect(ctx, dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(ctx)
-	_, err = conn.Exec(ctx, sql, args...)
+	_, err := sessions(t, dsn).Exec(context.Background(), sql, args...)
 	return err
 }
 
 func value[T any](t *testing.T, dsn, sql string, args ...any) (v T) {
 	t.Helper()
-	ctx := context.Background()
-	conn, err := pgx.Connect(ctx, dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(ctx)
-	if err := conn.QueryRow(ctx, sql, args...).Scan(&v); err != nil {
+	if err := sessions(t, dsn).QueryRow(context.Background(), sql, args...).Scan(&v); err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
 	return v
+}
+
+// pools are of a test and a DSN each. A session is dear, and tests ask much.
+var pools sync.Map
+
+type poolKey struct {
+	t   *testing.T
+	dsn string
+}
+
+func sessions(t *testing.T, dsn string) *pgxpool.Pool {
+	t.Helper()
+	if p, ok := pools.Load(poolKey{t, dsn}); ok {
+		return p.(*pgxpool.Pool)
+	}
+	c, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Migrations change types under the eyes of a session.
+	c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	p, err := pgxpool.NewWithConfig(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first, loaded := pools.LoadOrStore(poolKey{t, dsn}, p); loaded {
+		p.Close()
+		return first.(*pgxpool.Pool)
+	}
+	t.Cleanup(func() { pools.Delete(poolKey{t, dsn}); p.Close() })
+	return p
 }
 
 // directory is an Atlas directory with the embedded files and these.
