@@ -7,6 +7,8 @@ MODULES := $(shell sed -n 's/^\t\.\/\(.*\)/\1/p' go.work)
 export GOFLAGS := $(filter-out -trimpath,$(GOFLAGS)) -trimpath
 # Tests are linked without debug information, which takes a third of the time (stack traces and
 # race reports need none), and vetted by `make build` alone.
+# A program with the race detector sleeps for a second at its end, if it is not told otherwise.
+export GORACE := atexit_sleep_ms=20 $(GORACE)
 TEST := go test -race -ldflags='-s -w' -vet=off -timeout 12m
 TESTFLAGS ?=
 BIN ?= bin

@@ -26,7 +26,7 @@ func fullSizes() sizes {
 // shortSizes show that everything works.
 func shortSizes() sizes {
 	return sizes{
-		accounts: 200, publishes: 1_000, commits: 200 * time.Millisecond, calls: 300 * time.Millisecond,
-		rate: 30, latency: 2 * time.Second, events: 3_000, instagram: 60, igUsers: 20,
+		accounts: 100, publishes: 400, commits: 100 * time.Millisecond, calls: 100 * time.Millisecond,
+		rate: 30, latency: time.Second, events: 1_200, instagram: 20, igUsers: 10,
 	}
 }

@@ -125,7 +125,7 @@ type ProcessConfig struct {
 	Die, Stop string        // failpoints; see the package publisher's calls
 	Nth       int           // at which hit; 1
 	Lease     time.Duration // 3 s
-	Poll      time.Duration // 50 ms
+	Poll      time.Duration // 250 ms
 	Recheck   time.Duration // as in production
 	Slots     int
 	Env       []string
@@ -156,7 +156,7 @@ func (w *World) start(service, role string, c ProcessConfig) *Process {
 		s.Lease = 3 * time.Second
 	}
 	if s.Poll == 0 {
-		s.Poll = 50 * time.Millisecond
+		s.Poll = 250 * time.Millisecond
 	}
 	raw, err := json.Marshal(s)
 	if err != nil {
