@@ -24,20 +24,32 @@ type publishRow struct {
 // caption: they tell the posts apart.
 func (w *World) Check(n int) {
 	w.T.Helper()
-	rows := w.publishes()
+	rows, told := w.atRest()
 	if len(rows) != n {
 		w.T.Errorf("%d publishes are stored, want %d", len(rows), n)
 	}
-	w.awaitDrained()
-	w.checkEvents(rows)
+	w.checkEvents(rows, told)
 	w.checkPosts(rows)
 	w.checkIntervals()
 	w.checkLanes()
 }
 
+// atRest reads publishes and events as of one moment: one that is unconfirmed
+// may still be found and completed while they are read.
+func (w *World) atRest() (rows []publishRow, told []event.Event) {
+	w.T.Helper()
+	w.Eventually(60*time.Second, "no publish moves", func() bool {
+		rows = w.publishes()
+		w.awaitDrained()
+		told = w.History(events.StreamPublish)
+		return slices.Equal(rows, w.publishes())
+	})
+	return rows, told
+}
+
 func (w *World) publishes() []publishRow {
 	w.T.Helper()
-	rows, err := w.Pool.Query(context.Background(), `SELECT id::text, state, attempt, request FROM publishes`)
+	rows, err := w.Pool.Query(context.Background(), `SELECT id::text, state, attempt, request FROM publishes ORDER BY id`)
 	if err != nil {
 		w.T.Fatal(err)
 	}
@@ -81,11 +93,11 @@ func (w *World) awaitDrained() {
 
 // checkEvents: every publish has exactly one final event and the right one, an
 // event id is on the stream once, sequences rise.
-func (w *World) checkEvents(rows []publishRow) {
+func (w *World) checkEvents(rows []publishRow, told []event.Event) {
 	w.T.Helper()
 	finals, unconfirmed := map[string][]string{}, map[string]int{}
 	seen := map[string]bool{}
-	for _, e := range w.History(events.StreamPublish) {
+	for _, e := range told {
 		key := e.Source() + "/" + e.ID()
 		if seen[key] && e.Source() != Source {
 			w.T.Errorf("event %s of %s is on the stream twice", e.ID(), e.Subject())
