@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -34,6 +35,7 @@ type Config struct {
 	Settings  []string // "name=value" each; they override those of this package
 	Seed      string   // what Keep kept: new data is a copy of it; default: made by initdb
 	Durable   bool     // false gives committed data up when the machine (not the server) crashes, for speed
+	Port      int      // if set, it listens on 127.0.0.1 too, where roles need their passwords
 }
 
 // Server is a PostgreSQL that this process runs.
@@ -130,6 +132,9 @@ func (s *Server) Binaries() Binaries { return s.config.Binaries }
 // DSN is the URL of a database of this server, for pgx and libpq alike.
 func (s *Server) DSN(database string) string {
 	q := url.Values{"host": {s.config.SocketDir}, "user": {superuser}}
+	if s.config.Port != 0 {
+		q.Set("port", strconv.Itoa(s.config.Port)) // it is in the socket's name
+	}
 	return "postgres:///" + url.PathEscape(database) + "?" + q.Encode()
 }
 
@@ -197,6 +202,9 @@ func (s *Server) launch(ctx context.Context) (*process, error) {
 func (s *Server) settings() (args []string) {
 	settings := []string{"listen_addresses=", "unix_socket_directories=" + s.config.SocketDir, "logging_collector=off",
 		"dynamic_shared_memory_type=mmap"} // in the data directory, where nothing is left behind
+	if s.config.Port != 0 {
+		settings = append(settings, "listen_addresses=127.0.0.1", fmt.Sprintf("port=%d", s.config.Port))
+	}
 	if !s.config.Durable {
 		// Commits are still written at once: data survives Kill.
 		settings = append(settings, "fsync=off", "full_page_writes=off")

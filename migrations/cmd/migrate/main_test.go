@@ -76,3 +76,25 @@ func TestAWrongCallIsAnsweredWithTheUsage(t *testing.T) {
 		t.Errorf("--help: got %q, %v", out, err)
 	}
 }
+
+// What is set is tried over the network in the package migrations.
+func TestRolesGetThePasswordsThatAreSet(t *testing.T) {
+	t.Parallel()
+	dsn := testbed.Cluster(t).Database(t) // passwords are the cluster's
+	env := map[string]string{"POSTBUS_MIGRATE_URL": dsn, "POSTBUS_ACCOUNT_PASSWORD": "a-secret", "POSTBUS_PUBLISHER_PASSWORD": "p-secret"}
+	const given = "passwords: postbus_account, postbus_publisher\n"
+	for _, verb := range []string{"apply", "roles"} {
+		if out, err := call(t, env, verb); err != nil || !strings.HasPrefix(out, given) || strings.Contains(out, "secret") {
+			t.Errorf("migrate %s: %q, %v", verb, out, err)
+		}
+	}
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	var with string
+	if err := conn.QueryRow(t.Context(), `SELECT string_agg(rolname, ' ' ORDER BY rolname) FROM pg_authid WHERE rolpassword LIKE 'SCRAM-SHA-256$4096:%'`).Scan(&with); err != nil || with != "postbus_account postbus_publisher" {
+		t.Errorf("%q, %v", with, err)
+	}
+}
