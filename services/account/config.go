@@ -83,6 +83,7 @@ tokens (account key --help and account keyset --help tell how).
 
 Settings (environment variables):
   DATABASE_URL              PostgreSQL connection string (required)
+  PGPASSWORD                its password, where the string has none
   POSTBUS_KEYSET            path of the Tink keyset that seals tokens (required)
   POSTBUS_KEYSET_KMS        hcvault:// or aws-kms:// URI of the key that the keyset is encrypted with;
                             not set: it is in clear, mode 0600

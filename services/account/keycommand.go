@@ -31,6 +31,7 @@ Makes an API key and prints it. It is kept nowhere: this is the only time that i
 
 Settings (environment variables):
   DATABASE_URL        PostgreSQL connection string (required)
+  PGPASSWORD          its password, where the string has none
 `
 
 // keyLimit is how long the database may take.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -24,6 +25,7 @@ Keeps the keys that seal tokens. To rotate them while all services run:
   account keyset prune     the old keys are removed
 
   new      makes the file with one key; refuses to replace one
+  ensure   the same, and is content with one that is there: for a step before every start
   rotate   add and promote in one, where all services read this very file
   add      adds a key that only opens: for services that read copies of the file,
            bring the file to all of them before promote
@@ -38,6 +40,7 @@ Settings (environment variables):
   POSTBUS_KEYSET_KMS  hcvault:// or aws-kms:// URI of the key that it is encrypted with; not
                       set: it is in clear, mode 0600
   DATABASE_URL        PostgreSQL connection string (reseal and prune)
+  PGPASSWORD          its password, where the string has none
 `
 
 // keyset is the command with its settings.
@@ -72,10 +75,10 @@ func readKeyset(args []string, getenv func(string) string, out io.Writer) (keyse
 		Path: e.Required("POSTBUS_KEYSET", "the path of the Tink keyset that seals tokens"), KMS: e.String("POSTBUS_KEYSET_KMS", ""),
 	}}
 	commands := map[string]func(keyset, context.Context) error{
-		"new": keyset.create, "rotate": keyset.rotate, "add": keyset.add, "promote": keyset.promote, "reseal": keyset.reseal, "prune": keyset.prune,
+		"new": keyset.create, "ensure": keyset.ensure, "rotate": keyset.rotate, "add": keyset.add, "promote": keyset.promote, "reseal": keyset.reseal, "prune": keyset.prune,
 	}
 	if len(args) != 1 || commands[args[0]] == nil {
-		return k, nil, errors.Join(errors.New("one command is needed: new, rotate, add, promote, reseal or prune"), e.Err())
+		return k, nil, errors.Join(errors.New("one command is needed: new, ensure, rotate, add, promote, reseal or prune"), e.Err())
 	}
 	if args[0] == "reseal" || args[0] == "prune" {
 		k.databaseURL = e.Required("DATABASE_URL", "a PostgreSQL connection string")
@@ -90,6 +93,18 @@ func (k keyset) create(ctx context.Context) error {
 		return err
 	}
 	k.say("made %s with one key", k.file.Path)
+	return nil
+}
+
+func (k keyset) ensure(ctx context.Context) error {
+	err := k.create(ctx)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if _, err := k.file.Read(ctx); err != nil {
+		return err
+	}
+	k.say("%s is there", k.file.Path)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package account_test
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -124,6 +125,30 @@ func TestTokensThatNoKeyOpensAreNamed(t *testing.T) {
 	code, _, stderr := b.run("reseal")
 	if code != 1 || !strings.Contains(stderr, "tokens of 3 accounts") || strings.Contains(stderr, "token-") {
 		t.Errorf("%d %s", code, stderr)
+	}
+}
+
+func TestAKeysetIsMadeOnlyWhereNoneIs(t *testing.T) {
+	t.Parallel()
+	b := &vaultBundle{T: t, path: filepath.Join(t.TempDir(), "keyset.json")}
+	if out := b.must("ensure"); out != "made "+b.path+" with one key\n" {
+		t.Error(out)
+	}
+	first, err := os.ReadFile(b.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out := b.must("ensure"); out != b.path+" is there\n" {
+		t.Error(out)
+	}
+	if again, err := os.ReadFile(b.path); err != nil || !bytes.Equal(again, first) {
+		t.Errorf("it is another one now: %v", err)
+	}
+	if err := os.WriteFile(b.path, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := b.run("ensure"); code != 1 || !strings.Contains(stderr, "is not a Tink keyset") {
+		t.Errorf("what is no keyset was taken for one: %d %s", code, stderr)
 	}
 }
 
