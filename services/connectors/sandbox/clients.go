@@ -41,10 +41,11 @@ func (s *Sandbox) Settings(url, publicURL string) map[string]string {
 
 // addClients registers the app of one Postbus at each provider. That nobody said
 // where it is does not mean that the one at the usual address wants to be called.
-func (s *Sandbox) addClients(publicURL string) error {
+func (s *Sandbox) addClients(publicURL, callURL string) error {
 	for _, p := range s.providers {
-		c := LocalClient(p.Name(), cmp.Or(publicURL, "http://localhost:3000"))
-		if publicURL == "" {
+		c := LocalClient(p.Name(), callURL)
+		c.RedirectURIs = LocalClient(p.Name(), cmp.Or(publicURL, "http://localhost:3000")).RedirectURIs
+		if callURL == "" {
 			c.DeauthorizeURL, c.DeletionURL = "", ""
 		}
 		if err := s.AddClient(c); err != nil {

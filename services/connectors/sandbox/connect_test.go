@@ -175,3 +175,13 @@ func TestNobodyIsCalledUnlessAskedFor(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+func TestBrowsersAndTheProvidersMayReachTheAppAtDifferentPlaces(t *testing.T) {
+	t.Parallel()
+	b := setup(t, sandbox.Config{Factor: patient, PublicURL: "https://postbus.example", CallURL: "http://gateway:3000/"}, sandbox.ServeConfig{})
+	c := b.sb.Clients(instagram.Name)[0]
+	if c.RedirectURIs[0] != "https://postbus.example/api/connect/instagram/callback" || len(c.RedirectURIs) != 1 ||
+		c.DeauthorizeURL != "http://gateway:3000/api/callbacks/instagram/deauthorize" || c.DeletionURL != "http://gateway:3000/api/callbacks/instagram/deletion" {
+		t.Errorf("%+v", c)
+	}
+}

@@ -51,6 +51,9 @@ type Config struct {
 	// registered at each provider, see LocalClient. Default http://localhost:3000,
 	// which the providers then do not call. AddClient registers others.
 	PublicURL string
+	// CallURL is where the providers reach it, if not at PublicURL: browsers may see
+	// another network than a container does.
+	CallURL string
 	// StatePath is a file that outlives the process: accounts, tokens, codes, posts
 	// and what each provider prepared are in it, and there again at the next start.
 	// It is written within a second of a change, and when a Server ends: a process
@@ -94,7 +97,7 @@ func New(cfg Config) (*Sandbox, error) {
 	if err := s.load(cfg.StatePath); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(s.addClients(cfg.PublicURL), s.addDemo(cfg.Accounts)); err != nil {
+	if err := errors.Join(s.addClients(cfg.PublicURL, cmp.Or(cfg.CallURL, cfg.PublicURL)), s.addDemo(cfg.Accounts)); err != nil {
 		return nil, err
 	}
 	s.handler = s.routes()

@@ -60,6 +60,7 @@ func read(args []string, env func(string) string, out io.Writer) (config, error)
 	flags.StringVar(&cfg.sandbox.StatePath, "state", "", "`file` that keeps accounts, tokens and posts for the next start; default: all is forgotten")
 	flags.StringVar(&cfg.sandbox.PublicURL, "public-url", "", "`URL` at which browsers and the providers reach the Postbus whose app is registered; "+
 		"default http://localhost:3000, which the providers do not call")
+	flags.StringVar(&cfg.sandbox.CallURL, "call-url", "", "`URL` at which the providers reach it, if not at --public-url")
 	if err := flags.Parse(args); err != nil {
 		return cfg, err
 	}

@@ -36,12 +36,13 @@ func TestSettingsComeFromFlagsThenTheEnvironment(t *testing.T) {
 		"POSTBUS_SANDBOX_ADDR", "127.0.0.1:1", "POSTBUS_SANDBOX_FACTOR", "2", "POSTBUS_SANDBOX_TLS", "true",
 		"POSTBUS_SANDBOX_CA_FILE", "ca.pem", "POSTBUS_SANDBOX_PROFILE", "faithful",
 		"POSTBUS_SANDBOX_STATE", "s.json", "POSTBUS_SANDBOX_PUBLIC_URL", "https://postbus.example",
+		"POSTBUS_SANDBOX_CALL_URL", "http://gateway:3000",
 	), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if cfg.serve.Addr != "127.0.0.1:1" || !cfg.serve.TLS || cfg.serve.CAFile != "ca.pem" || cfg.sandbox.Factor != 0.5 || cfg.sandbox.Profile != sandbox.Faithful ||
-		cfg.sandbox.StatePath != "s.json" || cfg.sandbox.PublicURL != "https://postbus.example" {
+		cfg.sandbox.StatePath != "s.json" || cfg.sandbox.PublicURL != "https://postbus.example" || cfg.sandbox.CallURL != "http://gateway:3000" {
 		t.Errorf("%+v", cfg)
 	}
 	cfg, err = read(nil, env(), io.Discard)
@@ -73,7 +74,7 @@ func TestHelpNamesTheFlags(t *testing.T) {
 	if err := run(t.Context(), []string{"--help"}, env(), &out); !errors.Is(err, flag.ErrHelp) {
 		t.Errorf("%v", err)
 	}
-	for _, want := range []string{"-addr", "127.0.0.1:4010", "-tls", "-factor", "-profile", "-public-url", "-state", "POSTBUS_SANDBOX_CA_FILE"} {
+	for _, want := range []string{"-addr", "127.0.0.1:4010", "-tls", "-factor", "-profile", "-public-url", "-call-url", "-state", "POSTBUS_SANDBOX_CA_FILE"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %s in\n%s", want, out.String())
 		}
