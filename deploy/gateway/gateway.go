@@ -1,10 +1,11 @@
 // Package gateway puts the services behind one address, as an ingress does in
 // production. Routes is the one table that says which service answers which
-// path: the local system and the tests serve it with New, compose.yaml and the
-// ingress are held to it by a test.
+// path: the local system, the tests and cmd/gateway, which compose.yaml starts,
+// serve it with New.
 package gateway
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -80,7 +81,8 @@ func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{
 		proxies: map[string]*httputil.ReverseProxy{},
 		transport: &http.Transport{
-			DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second,
+			DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, MaxIdleConnsPerHost: 64,
+			IdleConnTimeout: 30 * time.Second, // the services close theirs after a minute, maybe under a request that is on its way
 		},
 	}
 	var faults []error
@@ -111,6 +113,28 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.ServeHTTP(w, r)
+}
+
+// Serve answers requests on l until ctx ends; those under way have until grace
+// has passed to end.
+func (g *Gateway) Serve(ctx context.Context, l net.Listener, grace time.Duration) error {
+	srv := &http.Server{Handler: g, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	if err := srv.Shutdown(last); err != nil {
+		_ = srv.Close()
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
 }
 
 // proxy passes answers on as they come: events of a publish are a stream.

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"sync"
-	"time"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
@@ -88,30 +86,11 @@ func (s *system) open(ctx context.Context, at addresses, run func(string, func(c
 	if err != nil {
 		return err
 	}
-	run("gateway", func(ctx context.Context) error { return s.gateway(ctx, g) })
+	run("gateway", func(ctx context.Context) error {
+		defer g.Close()
+		return g.Serve(ctx, s.door, grace)
+	})
 	return s.show(ctx)
-}
-
-// gateway serves the API until ctx ends; what is under way has time to end.
-func (s *system) gateway(ctx context.Context, g *gateway.Gateway) error {
-	defer g.Close()
-	srv := &http.Server{Handler: g, ReadHeaderTimeout: 10 * time.Second}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(s.door) }()
-	select {
-	case err := <-served:
-		return err
-	case <-ctx.Done():
-	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
-	defer cancel()
-	if err := srv.Shutdown(last); err != nil {
-		_ = srv.Close()
-	}
-	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
 }
 
 // publish is the publisher service.
