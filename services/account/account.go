@@ -6,7 +6,6 @@ package account
 import (
 	"context"
 	"errors"
-	"maps"
 
 	"postbus.dev/events"
 	"postbus.dev/services/account/internal/api"
@@ -14,7 +13,6 @@ import (
 	"postbus.dev/services/account/internal/connect"
 	"postbus.dev/services/account/internal/disconnect"
 	"postbus.dev/services/connectors"
-	"postbus.dev/services/connectors/all"
 	"postbus.dev/services/internal/bus"
 	"postbus.dev/services/internal/httpapi"
 	"postbus.dev/services/internal/limit"
@@ -88,14 +86,8 @@ func (p *program) openStores(context.Context) (err error) {
 }
 
 func (p *program) buildConnectors(context.Context) (err error) {
-	client := connectors.NewClient(connectors.ClientConfig{TracerProvider: p.Tracer, Logger: p.Logger})
-	if p.conns, err = all.New(all.Config{Env: p.cfg.Getenv, Client: client, TimeFactor: p.cfg.TimeFactor}); err != nil {
-		return err
-	}
-	if p.cfg.Connectors != nil {
-		maps.Copy(p.conns, p.cfg.Connectors(client))
-	}
-	return nil
+	p.conns, err = p.Connectors(p.cfg.TimeFactor, p.cfg.Connectors)
+	return err
 }
 
 func (p *program) buildJob(context.Context) (err error) {

@@ -22,7 +22,7 @@ import (
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/internal/bus"
 	"postbus.dev/services/internal/oauthaccount"
-	"postbus.dev/services/internal/postgres"
+	"postbus.dev/services/internal/postgres/postgrestest"
 	"postbus.dev/services/internal/secret"
 	"postbus.dev/services/internal/tenant"
 )
@@ -155,11 +155,7 @@ func newBed(t *testing.T, dsn, natsURL, keyset string) *bed {
 
 func openStore(t *testing.T, dsn, keyset string) (*oauthaccount.Store, uuid.UUID) {
 	t.Helper()
-	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: dsn})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
+	pool := postgrestest.Open(t, dsn)
 	sealer, err := secret.LoadSealer(secret.Keyset{Path: keyset})
 	if err != nil {
 		t.Fatal(err)

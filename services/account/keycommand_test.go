@@ -10,7 +10,7 @@ import (
 	"postbus.dev/deploy/testbed"
 	"postbus.dev/migrations"
 	"postbus.dev/services/account"
-	"postbus.dev/services/internal/postgres"
+	"postbus.dev/services/internal/postgres/postgrestest"
 	"postbus.dev/services/internal/tenant"
 )
 
@@ -30,12 +30,7 @@ func TestTheFirstKeyIsMadeOnTheCommandLine(t *testing.T) {
 	if code != 0 || !strings.HasPrefix(value, "pb_") || strings.Contains(stderr, value) || !strings.Contains(stderr, `user "demo"`) {
 		t.Fatalf("%d, %q, %q", code, stdout, stderr)
 	}
-	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: dsn})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pool.Close()
-	keys, err := tenant.New(tenant.Config{Pool: pool})
+	keys, err := tenant.New(tenant.Config{Pool: postgrestest.Open(t, dsn)})
 	if err != nil {
 		t.Fatal(err)
 	}

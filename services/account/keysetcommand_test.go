@@ -14,7 +14,7 @@ import (
 	"postbus.dev/services/account"
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/internal/oauthaccount"
-	"postbus.dev/services/internal/postgres"
+	"postbus.dev/services/internal/postgres/postgrestest"
 	"postbus.dev/services/internal/secret"
 	"postbus.dev/services/internal/tenant"
 )
@@ -62,11 +62,7 @@ func setupVault(t *testing.T, accounts int) *vaultBundle {
 	t.Helper()
 	b := &vaultBundle{T: t, dsn: testbed.Database(t), path: filepath.Join(t.TempDir(), "keyset.json")}
 	b.must("new")
-	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: b.dsn})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
+	pool := postgrestest.Open(t, b.dsn)
 	sealer, err := secret.LoadSealer(secret.Keyset{Path: b.path})
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,6 @@ import (
 
 	"postbus.dev/events"
 	"postbus.dev/services/connectors"
-	"postbus.dev/services/connectors/all"
 	"postbus.dev/services/internal/bus"
 	"postbus.dev/services/internal/limit"
 	"postbus.dev/services/internal/oauthaccount"
@@ -94,12 +93,8 @@ func (p *program) openAccounts(context.Context) error {
 }
 
 func (p *program) buildCycle(context.Context) (err error) {
-	client := connectors.NewClient(connectors.ClientConfig{TracerProvider: p.Tracer, Logger: p.Logger})
-	if p.conns, err = all.New(all.Config{Env: p.cfg.Getenv, Client: client, TimeFactor: p.cfg.TimeFactor}); err != nil {
+	if p.conns, err = p.Connectors(p.cfg.TimeFactor, p.cfg.Connectors); err != nil {
 		return err
-	}
-	if p.cfg.Connectors != nil {
-		maps.Copy(p.conns, p.cfg.Connectors(client))
 	}
 	owner := uuid.New()
 	p.store, err = job.NewStore(job.Config{

@@ -64,20 +64,10 @@ func (w *World) TellOf(i int, nonce string, d events.Data) {
 	if err := w.Pool.QueryRow(context.Background(), `SELECT version FROM oauth_accounts WHERE id = $1`, w.Accounts[i]).Scan(&version); err != nil {
 		w.T.Fatal(err)
 	}
-	e, err := events.New(events.Meta{
+	w.tell(events.Meta{
 		ID: fmt.Sprintf("%s/%s/%d/%s", d.EventType(), w.Accounts[i], version, nonce), Source: "/postbus/account",
 		Subject: w.Accounts[i], PartitionKey: w.Accounts[i], Sequence: version,
 	}, d)
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	m, err := events.Encode(e)
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	if err := w.Send(m); err != nil {
-		w.T.Fatalf("send %s: %v", d.EventType(), err)
-	}
 }
 
 // NewToken gives account i another token, as a refresh or a reconnect does. One

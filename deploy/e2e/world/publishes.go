@@ -30,17 +30,7 @@ func (w *World) Request(id string, data events.PublishRequested) uuid.UUID {
 // RequestRaw sends data as it is.
 func (w *World) RequestRaw(id string, data []byte) uuid.UUID {
 	w.T.Helper()
-	e := event.New()
-	e.SetID(id)
-	e.SetSource(Source)
-	e.SetType(events.TypePublishRequested)
-	e.SetTime(time.Now())
-	e.SetDataContentType("application/json")
-	e.DataEncoded = data
-	m, err := events.Encode(e)
-	if err != nil {
-		w.T.Fatal(err)
-	}
+	m := w.request(id, data)
 	w.Eventually(30*time.Second, "the stream takes a request", func() bool {
 		_, err := w.JS.PublishMsg(context.Background(), m)
 		return err == nil

@@ -43,7 +43,7 @@ func (w *World) Send(m *nats.Msg) error {
 // repeat: nonce makes the Nats-Msg-Id another one.
 func (w *World) Repeat(id, nonce string, data []byte) {
 	w.T.Helper()
-	m := w.message(events.TypePublishRequested, id, data)
+	m := w.request(id, data)
 	m.Header.Set(nats.MsgIdHdr, m.Header.Get(nats.MsgIdHdr)+"#"+nonce)
 	if err := w.Send(m); err != nil {
 		w.T.Fatalf("send request %s again: %v", id, err)
@@ -53,7 +53,13 @@ func (w *World) Repeat(id, nonce string, data []byte) {
 // Cancel asks to stop a publish.
 func (w *World) Cancel(id string, c events.PublishCancelRequested) {
 	w.T.Helper()
-	e, err := events.New(events.Meta{Source: Source, Subject: id}, c)
+	w.tell(events.Meta{Source: Source, Subject: id}, c)
+}
+
+// tell sends an event.
+func (w *World) tell(meta events.Meta, d events.Data) {
+	w.T.Helper()
+	e, err := events.New(meta, d)
 	if err != nil {
 		w.T.Fatal(err)
 	}
@@ -62,16 +68,16 @@ func (w *World) Cancel(id string, c events.PublishCancelRequested) {
 		w.T.Fatal(err)
 	}
 	if err := w.Send(m); err != nil {
-		w.T.Fatalf("send cancel of %s: %v", id, err)
+		w.T.Fatalf("send %s of %s: %v", d.EventType(), meta.Subject, err)
 	}
 }
 
-func (w *World) message(eventType, id string, data []byte) *nats.Msg {
+func (w *World) request(id string, data []byte) *nats.Msg {
 	w.T.Helper()
 	e := event.New()
 	e.SetID(id)
 	e.SetSource(Source)
-	e.SetType(eventType)
+	e.SetType(events.TypePublishRequested)
 	e.SetTime(time.Now())
 	e.SetDataContentType("application/json")
 	e.DataEncoded = data

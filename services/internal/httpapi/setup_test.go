@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"postbus.dev/services/internal/limit"
+	"postbus.dev/services/internal/telemetry/telemetrytest"
 	"postbus.dev/services/internal/tenant"
 )
 
@@ -71,24 +71,7 @@ type bundle struct {
 	api   *API
 	calls *counter
 	spans *tracetest.InMemoryExporter
-	logs  *syncBuffer
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
+	logs  *telemetrytest.Log
 }
 
 type echoInput struct {
@@ -112,7 +95,7 @@ type listInput struct {
 // POST /own, which counts its calls itself; and GET /public.
 func setup(t *testing.T, fail func(ctx context.Context, in *echoInput) error) bundle {
 	t.Helper()
-	b := bundle{spans: tracetest.NewInMemoryExporter(), logs: &syncBuffer{}, calls: &counter{used: map[string]int64{}}}
+	b := bundle{spans: tracetest.NewInMemoryExporter(), logs: &telemetrytest.Log{}, calls: &counter{used: map[string]int64{}}}
 	tp := sdktrace.NewTracerProvider(sdktrace.WithSyncer(b.spans))
 	var err error
 	b.api, err = New(Config{

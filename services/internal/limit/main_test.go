@@ -7,7 +7,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"postbus.dev/deploy/testbed"
-	"postbus.dev/services/internal/postgres"
+	"postbus.dev/services/internal/postgres/postgrestest"
 )
 
 func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
@@ -18,12 +18,7 @@ func open(t *testing.T, n int) []*pgxpool.Pool {
 	dsn := testbed.Database(t)
 	pools := make([]*pgxpool.Pool, n)
 	for i := range pools {
-		pool, err := postgres.Open(t.Context(), postgres.Config{DSN: dsn})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(pool.Close)
-		pools[i] = pool
+		pools[i] = postgrestest.Open(t, dsn)
 	}
 	return pools
 }

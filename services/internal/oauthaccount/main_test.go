@@ -12,16 +12,15 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/tink-crypto/tink-go/v2/aead"
-	"github.com/tink-crypto/tink-go/v2/keyset"
 
 	"postbus.dev/deploy/testbed"
 	"postbus.dev/events"
 	"postbus.dev/migrations"
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/internal/oauthaccount"
-	"postbus.dev/services/internal/postgres"
+	"postbus.dev/services/internal/postgres/postgrestest"
 	"postbus.dev/services/internal/secret"
+	"postbus.dev/services/internal/secret/secrettest"
 )
 
 func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
@@ -40,8 +39,8 @@ type bundle struct {
 func setup(t *testing.T) bundle {
 	t.Helper()
 	dsn := testbed.Database(t)
-	b := bundle{T: t, sealer: newSealer(t), pokes: &atomic.Int64{}}
-	b.admin, b.pool, b.publisher = b.open(dsn), b.open(testbed.As(dsn, migrations.RoleAccount)), b.open(testbed.As(dsn, migrations.RolePublisher))
+	b := bundle{T: t, sealer: secrettest.NewSealer(t), pokes: &atomic.Int64{}}
+	b.admin, b.pool, b.publisher = postgrestest.Open(t, dsn), postgrestest.Open(t, testbed.As(dsn, migrations.RoleAccount)), postgrestest.Open(t, testbed.As(dsn, migrations.RolePublisher))
 	var err error
 	if b.store, err = oauthaccount.NewStore(oauthaccount.StoreConfig{
 		Pool: b.pool, Sealer: b.sealer, Service: "account", Wrote: func() { b.pokes.Add(1) },
@@ -53,29 +52,6 @@ func setup(t *testing.T) bundle {
 	}
 	b.user = b.newUser("user-1")
 	return b
-}
-
-func (b bundle) open(dsn string) *pgxpool.Pool {
-	b.Helper()
-	pool, err := postgres.Open(b.Context(), postgres.Config{DSN: dsn, MaxConns: 4})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(pool.Close)
-	return pool
-}
-
-func newSealer(t *testing.T) *secret.Sealer {
-	t.Helper()
-	keys, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := secret.NewSealer(keys)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
 }
 
 func (b bundle) newUser(externalID string) uuid.UUID {

@@ -15,6 +15,7 @@ import (
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/internal/oauthaccount"
 	"postbus.dev/services/internal/secret"
+	"postbus.dev/services/internal/secret/secrettest"
 )
 
 const token = "IGQVJ-a-token"
@@ -172,7 +173,7 @@ func TestOnlyAccountsThatExistAreRead(t *testing.T) {
 
 func TestAStoreNeedsItsParts(t *testing.T) {
 	t.Parallel()
-	if _, err := oauthaccount.NewStore(oauthaccount.StoreConfig{Sealer: newSealer(t)}); err == nil {
+	if _, err := oauthaccount.NewStore(oauthaccount.StoreConfig{Sealer: secrettest.NewSealer(t)}); err == nil {
 		t.Error("made without a database")
 	}
 	b := setup(t)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -15,6 +16,8 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"postbus.dev/migrations"
+	"postbus.dev/services/connectors"
+	"postbus.dev/services/connectors/all"
 	"postbus.dev/services/internal/bus"
 	"postbus.dev/services/internal/outbox"
 	"postbus.dev/services/internal/postgres"
@@ -135,6 +138,17 @@ func (b *Base) connect(ctx context.Context) (err error) {
 		Pool: b.Pool, Bus: b.Bus, Service: b.cfg.Service, Logger: b.Logger, Meter: b.Meter, Failpoint: b.cfg.Failpoint,
 	})
 	return err
+}
+
+// Connectors makes the connectors that every service has, and those of more, which
+// win. Their settings are the environment's, factor scales their times.
+func (b *Base) Connectors(factor float64, more func(*connectors.Client) map[string]connectors.Publisher) (map[string]connectors.Publisher, error) {
+	client := connectors.NewClient(connectors.ClientConfig{TracerProvider: b.Tracer, Logger: b.Logger})
+	conns, err := all.New(all.Config{Env: b.cfg.Getenv, Client: client, TimeFactor: factor})
+	if err == nil && more != nil {
+		maps.Copy(conns, more(client))
+	}
+	return conns, err
 }
 
 // Listen takes the address of POSTBUS_HTTP_ADDR for the service's own handler,

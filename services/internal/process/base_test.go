@@ -1,7 +1,6 @@
 package process
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +15,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"postbus.dev/deploy/testbed"
+	"postbus.dev/services/internal/telemetry/telemetrytest"
 )
 
 // nowhere is a database that cannot be reached, and a port that nobody has.
@@ -122,7 +122,7 @@ func TestMigratingWaitsForTheDatabase(t *testing.T) {
 	if err := cluster.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	cfg, log := nowhere, &lockedBuffer{}
+	cfg, log := nowhere, &telemetrytest.Log{}
 	cfg.DatabaseURL, cfg.LogWriter = cluster.DSN("postgres"), log
 	cfg.MigrateURL = cfg.DatabaseURL
 	made := make(chan error, 1)
@@ -204,22 +204,4 @@ func TestAnEventIsNotToBlameForADatabaseThatIsAway(t *testing.T) {
 			t.Errorf("%v became %v", err, got)
 		}
 	}
-}
-
-// lockedBuffer is written and read at once.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -8,7 +8,7 @@ import (
 
 	"postbus.dev/deploy/testbed"
 	"postbus.dev/migrations"
-	"postbus.dev/services/internal/postgres"
+	"postbus.dev/services/internal/postgres/postgrestest"
 	"postbus.dev/services/internal/tenant"
 )
 
@@ -26,7 +26,7 @@ func setup(t *testing.T, c tenant.Config) bundle {
 	t.Helper()
 	dsn := testbed.Database(t)
 	b := bundle{T: t}
-	b.admin, b.pool = b.open(dsn), b.open(testbed.As(dsn, migrations.RoleAccount))
+	b.admin, b.pool = postgrestest.Open(t, dsn), postgrestest.Open(t, testbed.As(dsn, migrations.RoleAccount))
 	c.Pool = b.pool
 	var err error
 	for _, k := range []**tenant.Keys{&b.here, &b.there} {
@@ -38,16 +38,6 @@ func setup(t *testing.T, c tenant.Config) bundle {
 		t.Fatal(err)
 	}
 	return b
-}
-
-func (b bundle) open(dsn string) *pgxpool.Pool {
-	b.Helper()
-	pool, err := postgres.Open(b.Context(), postgres.Config{DSN: dsn, MaxConns: 4})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(pool.Close)
-	return pool
 }
 
 func (b bundle) exec(sql string, args ...any) {

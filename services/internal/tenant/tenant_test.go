@@ -19,6 +19,7 @@ import (
 	"postbus.dev/deploy/testbed"
 	"postbus.dev/migrations"
 	"postbus.dev/services/connectors"
+	"postbus.dev/services/internal/postgres/postgrestest"
 	"postbus.dev/services/internal/tenant"
 )
 
@@ -226,7 +227,7 @@ func TestAPublisherRecognizesCallersAndMakesNone(t *testing.T) {
 	t.Parallel()
 	b := setup(t, never)
 	id, value := b.key(tenant.KeySpec{})
-	publisher, err := tenant.New(tenant.Config{Pool: b.open(testbed.As(b.admin.Config().ConnString(), migrations.RolePublisher))})
+	publisher, err := tenant.New(tenant.Config{Pool: postgrestest.Open(t, testbed.As(b.admin.Config().ConnString(), migrations.RolePublisher))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,8 +17,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/tink-crypto/tink-go/v2/aead"
-	"github.com/tink-crypto/tink-go/v2/keyset"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
@@ -32,7 +29,9 @@ import (
 	"postbus.dev/services/internal/limit"
 	"postbus.dev/services/internal/oauthaccount"
 	"postbus.dev/services/internal/postgres"
-	"postbus.dev/services/internal/secret"
+	"postbus.dev/services/internal/postgres/postgrestest"
+	"postbus.dev/services/internal/secret/secrettest"
+	"postbus.dev/services/internal/telemetry/telemetrytest"
 	"postbus.dev/services/internal/tenant"
 )
 
@@ -48,7 +47,7 @@ type bundle struct {
 	accounts *oauthaccount.Store
 	tenants  *tenant.Keys
 	provider *provider
-	logs     *buffer
+	logs     *telemetrytest.Log
 	spans    *tracetest.InMemoryExporter
 
 	promises   httpapitest.Promises
@@ -62,14 +61,14 @@ func setup(t *testing.T) *bundle {
 
 func setupWith(t *testing.T, database postgres.Config) *bundle {
 	t.Helper()
-	b := &bundle{T: t, provider: &provider{}, logs: &buffer{}, spans: tracetest.NewInMemoryExporter()}
+	b := &bundle{T: t, provider: &provider{}, logs: &telemetrytest.Log{}, spans: tracetest.NewInMemoryExporter()}
 	var err error
 	database.DSN = testbed.As(testbed.Database(t), migrations.RoleAccount) // as the service
 	if b.pool, err = postgres.Open(t.Context(), database); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.pool.Close)
-	b.accounts, err = oauthaccount.NewStore(oauthaccount.StoreConfig{Pool: b.pool, Sealer: newSealer(t), Service: "account"})
+	b.accounts, err = oauthaccount.NewStore(oauthaccount.StoreConfig{Pool: b.pool, Sealer: secrettest.NewSealer(t), Service: "account"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,36 +99,6 @@ func setupWith(t *testing.T, database postgres.Config) *bundle {
 	b.promises = httpapitest.Read(t, doc)
 	b.alice, b.bob = b.user("alice"), b.user("bob")
 	return b
-}
-
-func newSealer(t *testing.T) *secret.Sealer {
-	t.Helper()
-	handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := secret.NewSealer(handle)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *buffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *buffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func (b *bundle) user(externalID string) tenant.User {
@@ -177,18 +146,12 @@ func (b *bundle) account(u tenant.User, providerAccountID string) oauthaccount.A
 
 func (b *bundle) exec(sql string, args ...any) {
 	b.Helper()
-	if _, err := b.pool.Exec(b.Context(), sql, args...); err != nil {
-		b.Fatal(err)
-	}
+	postgrestest.Exec(b, b.pool, sql, args...)
 }
 
 func query[T any](b *bundle, sql string, args ...any) T {
 	b.Helper()
-	var v T
-	if err := b.pool.QueryRow(b.Context(), sql, args...).Scan(&v); err != nil {
-		b.Fatalf("%s: %v", sql, err)
-	}
-	return v
+	return postgrestest.Value[T](b, b.pool, sql, args...)
 }
 
 // told are the types of the events that were appended, in their order.

@@ -1,7 +1,6 @@
 package callback
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,16 +13,12 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/tink-crypto/tink-go/v2/aead"
-	"github.com/tink-crypto/tink-go/v2/keyset"
 	"go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"postbus.dev/deploy/testbed"
 	"postbus.dev/migrations"
@@ -31,8 +26,9 @@ import (
 	"postbus.dev/services/internal/httpapi"
 	"postbus.dev/services/internal/limit"
 	"postbus.dev/services/internal/oauthaccount"
-	"postbus.dev/services/internal/postgres"
-	"postbus.dev/services/internal/secret"
+	"postbus.dev/services/internal/postgres/postgrestest"
+	"postbus.dev/services/internal/secret/secrettest"
+	"postbus.dev/services/internal/telemetry/telemetrytest"
 	"postbus.dev/services/internal/tenant"
 )
 
@@ -47,25 +43,24 @@ type bundle struct {
 	url      string
 	user     uuid.UUID
 	pokes    atomic.Int32
-	logs     *buffer
+	logs     *telemetrytest.Log
 	metrics  *metric.ManualReader
 }
 
 func setup(t *testing.T, change ...func(*Config)) *bundle {
 	t.Helper()
-	b := &bundle{T: t, logs: &buffer{}, metrics: metric.NewManualReader(), user: uuid.Must(uuid.NewV7())}
+	b := &bundle{T: t, logs: &telemetrytest.Log{}, metrics: metric.NewManualReader(), user: uuid.Must(uuid.NewV7())}
 	var err error
 	dsn := testbed.Database(t)
-	b.pool = open(t, dsn)
-	own := open(t, testbed.As(dsn, migrations.RoleAccount)) // with the rights of the service
-	if b.accounts, err = oauthaccount.NewStore(oauthaccount.StoreConfig{Pool: own, Sealer: newSealer(t), Service: "account"}); err != nil {
+	b.pool = postgrestest.Open(t, dsn)
+	own := postgrestest.Open(t, testbed.As(dsn, migrations.RoleAccount)) // with the rights of the service
+	if b.accounts, err = oauthaccount.NewStore(oauthaccount.StoreConfig{Pool: own, Sealer: secrettest.NewSealer(t), Service: "account"}); err != nil {
 		t.Fatal(err)
 	}
 	b.exec(`INSERT INTO users (id, external_id) VALUES ($1, 'alice')`, b.user)
-	web := &late{}
-	server := httptest.NewServer(web)
+	server := httptest.NewUnstartedServer(nil) // its address has to be known before
 	t.Cleanup(server.Close)
-	b.url = server.URL
+	b.url = "http://" + server.Listener.Addr().String()
 	cfg := Config{
 		Pool: own, Accounts: b.accounts, Service: "account", Wrote: func() { b.pokes.Add(1) }, PublicURL: b.url,
 		Connectors: map[string]connectors.Publisher{"example": &provider{}, "mute": struct{ connectors.Publisher }{}},
@@ -86,67 +81,19 @@ func setup(t *testing.T, change ...func(*Config)) *bundle {
 		t.Fatal(err)
 	}
 	b.taker.Register(api)
-	web.Handler = api
+	server.Config.Handler = api
+	server.Start()
 	return b
-}
-
-func open(t *testing.T, dsn string) *pgxpool.Pool {
-	t.Helper()
-	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: dsn, MaxConns: 4})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
-	return pool
-}
-
-// late is a server's handler that is made when its address is known.
-type late struct{ http.Handler }
-
-func newSealer(t *testing.T) *secret.Sealer {
-	t.Helper()
-	handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := secret.NewSealer(handle)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *buffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *buffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func (b *bundle) exec(sql string, args ...any) {
 	b.Helper()
-	if _, err := b.pool.Exec(b.Context(), sql, args...); err != nil {
-		b.Fatal(err)
-	}
+	postgrestest.Exec(b, b.pool, sql, args...)
 }
 
 func query[T any](b *bundle, sql string, args ...any) T {
 	b.Helper()
-	var v T
-	if err := b.pool.QueryRow(b.Context(), sql, args...).Scan(&v); err != nil {
-		b.Fatalf("%s: %v", sql, err)
-	}
-	return v
+	return postgrestest.Value[T](b, b.pool, sql, args...)
 }
 
 // account connects an account that the provider's callbacks call "app-<id>".
@@ -269,28 +216,10 @@ func (a answer) deletion(t testing.TB) deletion {
 	return d
 }
 
-// taken returns how many calls had an outcome.
+// counted returns how many calls had an outcome.
 func (b *bundle) counted(o outcome) int64 {
 	b.Helper()
-	var all metricdata.ResourceMetrics
-	if err := b.metrics.Collect(b.Context(), &all); err != nil {
-		b.Fatal(err)
-	}
-	var n int64
-	for _, scope := range all.ScopeMetrics {
-		for _, m := range scope.Metrics {
-			sum, ok := m.Data.(metricdata.Sum[int64])
-			if m.Name != "postbus.callback.received" || !ok {
-				continue
-			}
-			for _, p := range sum.DataPoints {
-				if v, has := p.Attributes.Value("outcome"); has && v.AsString() == string(o) {
-					n += p.Value
-				}
-			}
-		}
-	}
-	return n
+	return telemetrytest.Counted(b, b.metrics, "postbus.callback.received", "outcome="+string(o))
 }
 
 func has(list []string, want ...string) bool { return slices.Equal(list, want) }

@@ -1,24 +1,17 @@
 package connect
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"log/slog"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/tink-crypto/tink-go/v2/aead"
-	"github.com/tink-crypto/tink-go/v2/keyset"
 	"go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
@@ -28,8 +21,10 @@ import (
 	"postbus.dev/services/internal/httpapi"
 	"postbus.dev/services/internal/limit"
 	"postbus.dev/services/internal/oauthaccount"
-	"postbus.dev/services/internal/postgres"
+	"postbus.dev/services/internal/postgres/postgrestest"
 	"postbus.dev/services/internal/secret"
+	"postbus.dev/services/internal/secret/secrettest"
+	"postbus.dev/services/internal/telemetry/telemetrytest"
 	"postbus.dev/services/internal/tenant"
 )
 
@@ -49,19 +44,19 @@ type bundle struct {
 	url      string
 	alice    uuid.UUID
 	bob      uuid.UUID
-	logs     *buffer
+	logs     *telemetrytest.Log
 	spans    *tracetest.InMemoryExporter
 	metrics  *metric.ManualReader
 }
 
 func setup(t *testing.T, change ...func(*Config)) *bundle {
 	t.Helper()
-	b := &bundle{T: t, provider: &provider{pkce: true}, logs: &buffer{}, spans: tracetest.NewInMemoryExporter(), metrics: metric.NewManualReader()}
+	b := &bundle{T: t, provider: &provider{pkce: true}, logs: &telemetrytest.Log{}, spans: tracetest.NewInMemoryExporter(), metrics: metric.NewManualReader()}
 	var err error
 	dsn := testbed.Database(t)
-	b.pool = open(t, dsn)
-	own := open(t, testbed.As(dsn, migrations.RoleAccount)) // with the rights of the service
-	b.sealer = newSealer(t)
+	b.pool = postgrestest.Open(t, dsn)
+	own := postgrestest.Open(t, testbed.As(dsn, migrations.RoleAccount)) // with the rights of the service
+	b.sealer = secrettest.NewSealer(t)
 	if b.accounts, err = oauthaccount.NewStore(oauthaccount.StoreConfig{Pool: own, Sealer: b.sealer, Service: "account"}); err != nil {
 		t.Fatal(err)
 	}
@@ -70,10 +65,9 @@ func setup(t *testing.T, change ...func(*Config)) *bundle {
 	if err != nil {
 		t.Fatal(err)
 	}
-	web := &late{}
-	server := httptest.NewServer(web)
+	server := httptest.NewUnstartedServer(nil) // its address has to be known before
 	t.Cleanup(server.Close)
-	b.url = server.URL
+	b.url = "http://" + server.Listener.Addr().String()
 	tracer := sdktrace.NewTracerProvider(sdktrace.WithSyncer(b.spans))
 	cfg := Config{
 		Pool: own, Sealer: b.sealer, Accounts: b.accounts, Users: tenants, PublicURL: b.url, ReturnTo: []string{"https://app.example"},
@@ -92,51 +86,9 @@ func setup(t *testing.T, change ...func(*Config)) *bundle {
 		t.Fatal(err)
 	}
 	b.flow.Register(api)
-	web.Handler = api
+	server.Config.Handler = api
+	server.Start()
 	return b
-}
-
-func open(t *testing.T, dsn string) *pgxpool.Pool {
-	t.Helper()
-	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: dsn, MaxConns: 4})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
-	return pool
-}
-
-// late is a server's handler that is made when its address is known.
-type late struct{ http.Handler }
-
-func newSealer(t *testing.T) *secret.Sealer {
-	t.Helper()
-	handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := secret.NewSealer(handle)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *buffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *buffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // keys knows pb_alice, pb_bob, pb_agency, which is Alice's and may act for
@@ -168,18 +120,12 @@ func (b *bundle) user(externalID string) uuid.UUID {
 
 func (b *bundle) exec(sql string, args ...any) {
 	b.Helper()
-	if _, err := b.pool.Exec(b.Context(), sql, args...); err != nil {
-		b.Fatal(err)
-	}
+	postgrestest.Exec(b, b.pool, sql, args...)
 }
 
 func query[T any](b *bundle, sql string, args ...any) T {
 	b.Helper()
-	var v T
-	if err := b.pool.QueryRow(b.Context(), sql, args...).Scan(&v); err != nil {
-		b.Fatalf("%s: %v", sql, err)
-	}
-	return v
+	return postgrestest.Value[T](b, b.pool, sql, args...)
 }
 
 // all returns every account, the first connected first.
@@ -203,27 +149,5 @@ func (b *bundle) wantAccounts(n int) {
 // counted returns a counter's value for the given attributes: "name=value" each.
 func (b *bundle) counted(name string, attributes ...string) int64 {
 	b.Helper()
-	var all metricdata.ResourceMetrics
-	if err := b.metrics.Collect(b.Context(), &all); err != nil {
-		b.Fatal(err)
-	}
-	var n int64
-	for _, scope := range all.ScopeMetrics {
-		for _, m := range scope.Metrics {
-			sum, ok := m.Data.(metricdata.Sum[int64])
-			if m.Name != name || !ok {
-				continue
-			}
-			for _, p := range sum.DataPoints {
-				var has []string
-				for _, kv := range p.Attributes.ToSlice() {
-					has = append(has, fmt.Sprintf("%s=%s", kv.Key, kv.Value.String()))
-				}
-				if !slices.ContainsFunc(attributes, func(want string) bool { return !slices.Contains(has, want) }) {
-					n += p.Value
-				}
-			}
-		}
-	}
-	return n
+	return telemetrytest.Counted(b, b.metrics, name, attributes...)
 }

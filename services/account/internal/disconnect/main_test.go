@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,8 +15,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/tink-crypto/tink-go/v2/aead"
-	"github.com/tink-crypto/tink-go/v2/keyset"
 
 	"postbus.dev/deploy/testbed"
 	"postbus.dev/events"
@@ -23,8 +22,10 @@ import (
 	"postbus.dev/services/account/internal/disconnect"
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/internal/oauthaccount"
-	"postbus.dev/services/internal/postgres"
+	"postbus.dev/services/internal/postgres/postgrestest"
 	"postbus.dev/services/internal/secret"
+	"postbus.dev/services/internal/secret/secrettest"
+	"postbus.dev/services/internal/telemetry/telemetrytest"
 	"postbus.dev/services/internal/tenant"
 )
 
@@ -43,44 +44,28 @@ type bundle struct {
 	keys     *tenant.Keys
 	user     tenant.User
 	provider *provider
-	log      *lockedBuffer
+	log      *telemetrytest.Log
 }
 
 func setup(t *testing.T) *bundle {
 	t.Helper()
-	b := &bundle{T: t, dsn: testbed.Database(t), provider: &provider{}, log: &lockedBuffer{}}
-	b.owner = b.open(b.dsn)
-	keys, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if b.sealer, err = secret.NewSealer(keys); err != nil {
-		t.Fatal(err)
-	}
+	b := &bundle{T: t, dsn: testbed.Database(t), provider: &provider{}, log: &telemetrytest.Log{}}
+	b.owner = postgrestest.Open(t, b.dsn)
+	b.sealer = secrettest.NewSealer(t)
 	b.store, b.keys = b.stores()
 	b.user = b.newUser("user-1")
 	t.Cleanup(func() {
-		if bytes.Contains(b.log.bytes(), []byte(canary)) {
+		if strings.Contains(b.log.String(), canary) {
 			t.Error("a token is in the log")
 		}
 	})
 	return b
 }
 
-func (b *bundle) open(dsn string) *pgxpool.Pool {
-	b.Helper()
-	pool, err := postgres.Open(b.Context(), postgres.Config{DSN: dsn, MaxConns: 4})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(pool.Close)
-	return pool
-}
-
 // stores are those of a process of its own.
 func (b *bundle) stores() (*oauthaccount.Store, *tenant.Keys) {
 	b.Helper()
-	pool := b.open(testbed.As(b.dsn, migrations.RoleAccount))
+	pool := postgrestest.Open(b, testbed.As(b.dsn, migrations.RoleAccount))
 	store, err := oauthaccount.NewStore(oauthaccount.StoreConfig{Pool: pool, Sealer: b.sealer, Service: "account"})
 	if err != nil {
 		b.Fatal(err)
@@ -169,17 +154,12 @@ func (b *bundle) start(j *disconnect.Job) (stop func()) {
 
 func (b *bundle) exec(sql string, args ...any) {
 	b.Helper()
-	if _, err := b.owner.Exec(b.Context(), sql, args...); err != nil {
-		b.Fatal(err)
-	}
+	postgrestest.Exec(b, b.owner, sql, args...)
 }
 
-func query[T any](b *bundle, sql string, args ...any) (v T) {
+func query[T any](b *bundle, sql string, args ...any) T {
 	b.Helper()
-	if err := b.owner.QueryRow(b.Context(), sql, args...).Scan(&v); err != nil {
-		b.Fatal(err)
-	}
-	return v
+	return postgrestest.Value[T](b, b.owner, sql, args...)
 }
 
 func (b *bundle) status(id uuid.UUID) string {
@@ -196,7 +176,7 @@ func (b *bundle) eventually(what string, f func() bool) {
 	b.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !f(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			b.Fatalf("not in time: %s\n%s", what, b.log.bytes())
+			b.Fatalf("not in time: %s\n%s", what, b.log)
 		}
 	}
 }
@@ -292,22 +272,4 @@ func (p *provider) of(account string) (n int) {
 
 func failure(kind connectors.Kind) error {
 	return &connectors.Error{Kind: kind, Message: "not today", Err: errors.New("status 503")}
-}
-
-// lockedBuffer is written and read at once.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) bytes() []byte {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return bytes.Clone(l.b.Bytes())
 }

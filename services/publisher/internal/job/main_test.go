@@ -11,7 +11,7 @@ import (
 
 	"postbus.dev/deploy/testbed"
 	"postbus.dev/migrations"
-	"postbus.dev/services/internal/postgres"
+	"postbus.dev/services/internal/postgres/postgrestest"
 )
 
 func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
@@ -30,11 +30,7 @@ func setup(t *testing.T) *bench {
 	t.Helper()
 	t.Parallel()
 	owner := testbed.Database(t)
-	pool, err := postgres.Open(t.Context(), postgres.Config{DSN: testbed.As(owner, migrations.RolePublisher), MaxConns: 4})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
+	pool := postgrestest.Open(t, testbed.As(owner, migrations.RolePublisher))
 	b := &bench{t: t, owner: owner, pool: pool, accountID: uuid.Must(uuid.NewV7()), shortLease: 300 * time.Millisecond}
 	b.a, b.b = b.store(20*time.Second), b.store(20*time.Second)
 	return b

@@ -13,7 +13,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	trace "go.opentelemetry.io/otel/trace/noop"
 
 	"postbus.dev/deploy/testbed"
@@ -21,6 +20,7 @@ import (
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/internal/limit"
 	"postbus.dev/services/internal/postgres"
+	"postbus.dev/services/internal/telemetry/telemetrytest"
 	"postbus.dev/services/publisher/internal/job"
 )
 
@@ -141,22 +141,9 @@ func (b *bench) armed(provider string) *turn {
 }
 
 // refusals is how many alarms there were.
-func (b *bench) refusals() (n int64) {
+func (b *bench) refusals() int64 {
 	b.t.Helper()
-	var all metricdata.ResourceMetrics
-	if err := b.meter.Collect(b.t.Context(), &all); err != nil {
-		b.t.Fatal(err)
-	}
-	for _, scope := range all.ScopeMetrics {
-		for _, m := range scope.Metrics {
-			if sum, ok := m.Data.(metricdata.Sum[int64]); ok && m.Name == "postbus.publish.refused" {
-				for _, point := range sum.DataPoints {
-					n += point.Value
-				}
-			}
-		}
-	}
-	return n
+	return telemetrytest.Counted(b.t, b.meter, "postbus.publish.refused")
 }
 
 func (b *bench) turn(p job.Publish) *turn {
