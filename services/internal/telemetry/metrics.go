@@ -10,9 +10,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.opentelemetry.io/contrib/exporters/autoexport"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/prometheus"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 )
 
 // newMeterProvider always serves Prometheus, from a registry of its own, and
@@ -24,7 +26,7 @@ func newMeterProvider(ctx context.Context, res *resource.Resource) (*sdkmetric.M
 	if err != nil {
 		return nil, nil, fmt.Errorf("make prometheus exporter: %w", err)
 	}
-	opts := []sdkmetric.Option{sdkmetric.WithResource(res), sdkmetric.WithReader(scraped)}
+	opts := []sdkmetric.Option{sdkmetric.WithResource(res), sdkmetric.WithReader(scraped), sdkmetric.WithView(withoutHost())}
 	sent, err := newMetricReader(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make metric exporter of OTEL_METRICS_EXPORTER: %w", err)
@@ -34,6 +36,14 @@ func newMeterProvider(ctx context.Context, res *resource.Resource) (*sdkmetric.M
 	}
 	handler := promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}) // OpenMetrics carries exemplars
 	return sdkmetric.NewMeterProvider(opts...), handler, nil
+}
+
+// withoutHost leaves out of the HTTP server's metrics what the Host header of a
+// request says: whoever sends many would make a series of each.
+func withoutHost() sdkmetric.View {
+	return sdkmetric.NewView(sdkmetric.Instrument{Name: "http.server.*"}, sdkmetric.Stream{
+		AttributeFilter: attribute.NewDenyKeysFilter(semconv.ServerAddressKey, semconv.ServerPortKey),
+	})
 }
 
 // newMetricReader returns nil where the environment asks for none. "prometheus"

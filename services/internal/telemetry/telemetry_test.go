@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
@@ -149,6 +150,22 @@ func TestMetricsAreServedForPrometheus(t *testing.T) {
 		if !strings.Contains(rec.Body.String(), want) {
 			t.Errorf("/metrics lacks %s", want)
 		}
+	}
+}
+
+func TestAHostHeaderMakesNoSeries(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	server := otelhttp.NewHandler(http.NotFoundHandler(), "http", otelhttp.WithMeterProvider(b.Meter))
+	for _, host := range []string{"one.example:81", "two.example:82"} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Host = host
+		server.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	rec := httptest.NewRecorder()
+	b.Metrics.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if got := rec.Body.String(); strings.Count(got, "http_server_request_duration_seconds_count{") != 1 || !strings.Contains(got, `le="0.025"`) {
+		t.Errorf("want one series, of our buckets: %s", got)
 	}
 }
 
