@@ -24,6 +24,9 @@ const bodyLimit = 15 * time.Second
 // whose read deadline passes while its handler is still at work, and ours wait.
 func readBody(limit time.Duration, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			r.Body, r.ContentLength = http.NoBody, 0 // what comes with one means nothing: it is not read
+		}
 		if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 			next.ServeHTTP(w, r)
 			return
@@ -66,13 +69,16 @@ func bodyError(err error) *Error {
 // checkMediaType accepts a body of one of these media types, and one that says
 // nothing of itself.
 func checkMediaType(r *http.Request, media []string) *Error {
+	if r.ContentLength == 0 {
+		return nil
+	}
 	unsupported := &Error{Code: CodeValidation, Status: http.StatusUnsupportedMediaType}
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
 		unsupported.Message = "the body is compressed; send it as it is"
 		return unsupported
 	}
 	ct := r.Header.Get("Content-Type")
-	if r.ContentLength == 0 || ct == "" {
+	if ct == "" {
 		return nil
 	}
 	got, _, err := mime.ParseMediaType(ct)

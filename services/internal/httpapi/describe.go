@@ -73,22 +73,23 @@ func describeHeaders(to map[string]*huma.Response, counted howOften) {
 		if h == nil {
 			h = map[string]*huma.Param{}
 		}
-		describe := func(name, description string, required bool) {
+		describe := func(name, description, pattern string, required bool) {
 			if h[name] == nil { // an operation may know better
-				h[name] = header(description, required)
+				h[name] = header(description, pattern, required)
 			}
 		}
-		describe("X-Request-Id", "The request's own, or one that was made for it; meta.requestId says the same", true)
+		describe("X-Request-Id", "The request's own, or one that was made for it; meta.requestId says the same", `^[-0-9A-Za-z_.:/+=@]{1,128}$`, true)
 		code, _ := strconv.Atoi(status)
 		switch code {
 		case http.StatusUnauthorized:
-			describe("WWW-Authenticate", "What kind of key is wanted", true)
+			describe("WWW-Authenticate", "What kind of key is wanted", "^Bearer ", true)
 		case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-			describe("Retry-After", "Seconds to wait before the next try; error.retryAfter says the same", code == http.StatusTooManyRequests && counted == always)
+			describe("Retry-After", "Seconds to wait before the next try; error.retryAfter says the same", "^[1-9][0-9]*$",
+				code == http.StatusTooManyRequests && counted == always)
 		}
 		if often := min(counted, tells(code)); often != never {
 			for name, h := range RateLimitHeaders() {
-				describe(name, h.Description, often == always)
+				describe(name, h.Description, h.Schema.Pattern, often == always)
 			}
 		}
 		described := *r
@@ -101,9 +102,27 @@ func describeHeaders(to map[string]*huma.Response, counted howOften) {
 // tell it.
 func RateLimitHeaders() map[string]*huma.Param {
 	return map[string]*huma.Param{
-		"RateLimit-Policy": header(`The limits that count this call, such as "key";q=600;w=60: q calls in any w seconds`, true),
-		"RateLimit":        header(`What is left of each limit, such as "key";r=599;t=6: r calls, and more in t seconds`, true),
+		"RateLimit-Policy": header(`The limits that count this call, such as "key";q=600;w=60: q calls in any w seconds`, list(`"[a-z]+";q=[0-9]+;w=[0-9]+`), true),
+		"RateLimit":        header(`What is left of each limit, such as "key";r=599;t=6: r calls, and more in t seconds`, list(`"[a-z]+";r=[0-9]+;t=[0-9]+`), true),
 	}
+}
+
+// list is the pattern of one item, or several with commas between them.
+func list(item string) string { return "^" + item + "(, " + item + ")*$" }
+
+// Location documents where an answer leads.
+func Location(description string) *huma.Param {
+	h := header(description, "", true)
+	h.Schema.Format = "uri-reference"
+	return h
+}
+
+// NoStore documents that nobody may keep an answer. Where only some forms of it
+// say so, it is not required.
+func NoStore(required bool) *huma.Param {
+	h := header("Nobody may keep it", "", required)
+	h.Schema.Enum = []any{"no-store"}
+	return h
 }
 
 // tells says how often answers of a status come after the call was counted.
@@ -118,6 +137,6 @@ func tells(status int) howOften {
 	}
 }
 
-func header(description string, required bool) *huma.Param {
-	return &huma.Param{Description: description, Required: required, Schema: &huma.Schema{Type: huma.TypeString}}
+func header(description, pattern string, required bool) *huma.Param {
+	return &huma.Param{Description: description, Required: required, Schema: &huma.Schema{Type: huma.TypeString, Pattern: pattern}}
 }

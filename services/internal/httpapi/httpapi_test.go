@@ -70,6 +70,16 @@ func TestABodyOfTheLargestSizeIsTaken(t *testing.T) {
 	}
 }
 
+func TestTheBodyOfAGetIsNotRead(t *testing.T) {
+	t.Parallel()
+	r := request(http.MethodGet, "/public", strings.Repeat("x", MaxBodyBytes+1))
+	r.Header.Set("Content-Type", "text/plain")
+	r.Header.Set("Content-Encoding", "gzip")
+	if a := setup(t, nil).do(t, r); a.status != http.StatusOK {
+		t.Errorf("%d %s", a.status, a.raw)
+	}
+}
+
 func TestABodyOfUnknownLengthIsLimitedToo(t *testing.T) {
 	t.Parallel()
 	r := request(http.MethodPost, thing, "x")

@@ -92,7 +92,7 @@ func (a *API) registerAccounts(h *httpapi.API) {
 // accepted documents a 202 that says where to look.
 func accepted[T any](h *httpapi.API, description string) map[string]*huma.Response {
 	r := httpapi.Describe[T](h, description)
-	r.Headers = map[string]*huma.Param{"Location": {Description: "Where to look", Required: true, Schema: &huma.Schema{Type: huma.TypeString}}}
+	r.Headers = map[string]*huma.Param{"Location": httpapi.Location("Where to look")}
 	return map[string]*huma.Response{"202": r}
 }
 

@@ -55,7 +55,7 @@ type keysInput struct {
 
 func (a *API) registerKeys(h *httpapi.API) {
 	made := httpapi.Describe[NewKeyView](h, "Made. Its value is not shown again")
-	made.Headers = map[string]*huma.Param{"Cache-Control": {Description: "no-store", Required: true, Schema: &huma.Schema{Type: huma.TypeString}}}
+	made.Headers = map[string]*huma.Param{"Cache-Control": httpapi.NoStore(true)}
 	httpapi.Register(h, huma.Operation{
 		OperationID: "create-key", Method: http.MethodPost, Path: keysPath, Summary: "Make an API key",
 		Description:   "Needs the scope admin, and every scope that the new key gets.",

@@ -110,20 +110,26 @@ func (t *Taker) Register(a *httpapi.API) {
 			"application/json": {}, "application/x-www-form-urlencoded": {},
 		}},
 		Responses: map[string]*huma.Response{
-			"200": {Description: "Taken. With deletion: what the person is told", Content: map[string]*huma.MediaType{"application/json": {Schema: deletionSchema()}}},
+			"200": {Description: "Taken. With deletion: what the person is told", Headers: noStore(), Content: map[string]*huma.MediaType{"application/json": {Schema: deletionSchema()}}},
 		},
 	}, []httpapi.Code{httpapi.CodeForbidden, httpapi.CodeNotFound, httpapi.CodeServiceUnavailable}, t.post)
 	httpapi.Handle(a, huma.Operation{
 		OperationID: "provider-challenge", Method: http.MethodGet, Path: "/api/callbacks/{provider}/webhook", Summary: "For providers: is this address yours?",
 		Security:   httpapi.Public(),
 		Parameters: []*huma.Param{inPath("provider")},
-		Responses:  map[string]*huma.Response{"200": {Description: "The challenge", Content: map[string]*huma.MediaType{"text/plain": {}}}},
+		Responses: map[string]*huma.Response{
+			"200": {Description: "The challenge", Headers: noStore(), Content: map[string]*huma.MediaType{"text/plain": {}}},
+		},
 	}, []httpapi.Code{httpapi.CodeForbidden, httpapi.CodeNotFound, httpapi.CodeServiceUnavailable}, t.challenge)
 	t.registerDeletions(a)
 }
 
 func inPath(name string) *huma.Param {
 	return &huma.Param{Name: name, In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}}
+}
+
+func noStore() map[string]*huma.Param {
+	return map[string]*huma.Param{"Cache-Control": httpapi.NoStore(true)}
 }
 
 // Run forgets what is older than digests are kept, until ctx ends.

@@ -29,8 +29,9 @@ func (t *Taker) registerDeletions(a *httpapi.API) {
 		Security:    httpapi.Public(),
 		Parameters:  []*huma.Param{inPath("provider"), inPath("code")},
 		Responses: map[string]*huma.Response{
-			"200": {Description: "How it stands", Content: html}, "404": {Description: "There is no such request", Content: html},
-			"503": {Description: "Nobody knows right now", Content: html},
+			"200": {Description: "How it stands", Headers: noStore(), Content: html},
+			"404": {Description: "There is no such request", Headers: noStore(), Content: html},
+			"503": {Description: "Nobody knows right now", Headers: noStore(), Content: html},
 		},
 	}, nil, t.status)
 }

@@ -5,6 +5,8 @@ import (
 	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"postbus.dev/services/internal/httpapi"
 )
 
 func inPath(name, doc string) *huma.Param {
@@ -19,9 +21,9 @@ func inQuery(name, doc string) *huma.Param {
 func pages(texts map[int]string) map[string]*huma.Response {
 	out := map[string]*huma.Response{}
 	for status, text := range texts {
-		r := &huma.Response{Description: text}
+		r := &huma.Response{Description: text, Headers: map[string]*huma.Param{"Cache-Control": httpapi.NoStore(status == http.StatusSeeOther)}}
 		if status == http.StatusSeeOther {
-			r.Headers = map[string]*huma.Param{"Location": {Description: "Where the browser goes", Schema: &huma.Schema{Type: huma.TypeString}}}
+			r.Headers["Location"] = httpapi.Location("Where the browser goes")
 		} else {
 			r.Content = map[string]*huma.MediaType{"text/html": {Schema: &huma.Schema{Type: huma.TypeString}}}
 		}

@@ -90,7 +90,7 @@ func (a *API) publishOperation() huma.Operation {
 		Responses: map[string]*huma.Response{
 			"200": answered(httpapi.Describe[Post](a.http, "The post is live"), appliedHeader()),
 			"202": answered(httpapi.Describe[Pending](a.http, "No outcome yet, or one that nobody knows"), appliedHeader(), map[string]*huma.Param{
-				"Location": {Description: "Where to look at the publish", Required: true, Schema: &huma.Schema{Type: huma.TypeString}},
+				"Location": httpapi.Location("Where to look at the publish"),
 			}),
 			"422": {Description: "VALIDATION_ERROR: the Idempotency-Key came with another body before"},
 			"429": answered(&huma.Response{Description: "The request is over the limit, or the provider's limits were the end of it"}),

@@ -29,7 +29,12 @@ func (a *API) publish(ctx context.Context, in *publishInput) (httpapi.Reply[any]
 	if err != nil {
 		return httpapi.Reply[any]{}, err
 	}
-	return a.answer(ctx, a.await(ctx, w, p, began.Add(a.patience(ctx, in.prefer))))
+	wait, applied := a.patience(in.prefer)
+	reply, err := a.answer(ctx, a.await(ctx, w, p, began.Add(wait)))
+	if err == nil && applied != "" {
+		httpapi.Header(ctx).Set("Preference-Applied", applied)
+	}
+	return reply, err
 }
 
 // accept stores the request. It does not stop where the caller goes away: a
@@ -91,19 +96,16 @@ type lostRequest struct {
 	IdempotencyKey string `json:"idempotencyKey"`
 }
 
-// patience is how long the caller waits, which the answer repeats where the
-// caller said it.
-func (a *API) patience(ctx context.Context, prefer httpapi.Preference) time.Duration {
+// patience is how long the caller waits, and what is said of that where the
+// caller said something.
+func (a *API) patience(prefer httpapi.Preference) (wait time.Duration, applied string) {
 	if !prefer.Told {
-		return a.cfg.Wait
+		return a.cfg.Wait, ""
 	}
-	wait := min(prefer.Wait, a.cfg.MaxWait)
-	applied := "respond-async"
-	if wait > 0 {
-		applied = "wait=" + strconv.Itoa(int(wait/time.Second))
+	if wait = min(prefer.Wait, a.cfg.MaxWait); wait > 0 {
+		return wait, "wait=" + strconv.Itoa(int(wait/time.Second))
 	}
-	httpapi.Header(ctx).Set("Preference-Applied", applied)
-	return wait
+	return wait, "respond-async"
 }
 
 // await returns the publish as it is when it has an outcome, or else at the end

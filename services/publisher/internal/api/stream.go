@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
@@ -44,7 +45,7 @@ func (a *API) registerStream() {
 			{Name: "Last-Event-ID", In: "header", Description: "The id of the last event that the caller has seen", Schema: text},
 		},
 		Responses: map[string]*huma.Response{
-			"200": {Description: "A stream of events", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: text}}},
+			"200": {Description: "A stream of events", Headers: map[string]*huma.Param{"Cache-Control": httpapi.NoStore(true)}, Content: map[string]*huma.MediaType{"text/event-stream": {Schema: text}}},
 			"204": {Description: "The publish has ended, and the caller has seen it"},
 		},
 	}, []httpapi.Code{httpapi.CodeMissingScope, httpapi.CodeNotFound}, a.events)
@@ -98,7 +99,7 @@ func streamTarget(r *http.Request) (Target, uuid.UUID, error) {
 			faults = append(faults, events.Violation{Field: "query." + name, Rule: "additionalProperties", Message: "unknown query parameter"})
 		}
 	}
-	if t.UserID = query.Get("userId"); len(t.UserID) > 4*255 {
+	if t.UserID = query.Get("userId"); utf8.RuneCountInString(t.UserID) > 255 {
 		faults = append(faults, events.Violation{Field: "query.userId", Rule: "maxLength", Message: "is longer than 255 characters"})
 	}
 	if len(faults) > 0 {
