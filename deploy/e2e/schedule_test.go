@@ -60,7 +60,15 @@ func (s *timed) cancel(reason string) {
 }
 
 func (s *timed) http(method, path string, want int, says string) {
-	status, body := s.p.HTTP(method, "/api/publishes/"+s.id.String()+path, "")
+	s.send(method, path, "", want, says)
+}
+
+func (s *timed) reschedule(d time.Duration, want int, says string) {
+	s.send(http.MethodPatch, "", fmt.Sprintf(`{"publishAt":%q}`, in(d)), want, says)
+}
+
+func (s *timed) send(method, path, sent string, want int, says string) {
+	status, body := s.p.HTTP(method, "/api/publishes/"+s.id.String()+path, sent)
 	if status != want || !strings.Contains(body, says) {
 		s.faced = append(s.faced, fmt.Sprintf("%s %s answers %d: %s", method, path, status, body))
 	}
@@ -111,6 +119,7 @@ func timedCases() []*timed {
 			steps: []timedStep{{func(s *timed, r world.Row) bool { return s.w.Hits()[s.hold.ID].Hits > 0 && !r.ArmedAt.IsZero() }, func(s *timed) {
 				s.cancel("too late")
 				s.http(http.MethodPost, "/cancel", 409, `"CONFLICT"`)
+				s.reschedule(time.Hour, 409, `"CONFLICT"`)
 				s.w.Sandbox.ClearFault(s.hold.ID)
 			}}}},
 		{name: "canceled before it came", begin: func(s *timed) { s.cancel("first") }, state: "canceled", told: []string{"canceled"},
@@ -122,6 +131,14 @@ func timedCases() []*timed {
 			s.w.Cancel(s.name, events.PublishCancelRequested{PublishID: s.id.String()})
 		}, state: "canceled", told: []string{"canceled"},
 			steps: []timedStep{{is("tombstone"), func(s *timed) { s.request(nil) }}}},
+		{name: "moved up", begin: func(s *timed) { s.request(at(time.Hour)) }, state: "completed", told: []string{"scheduled", "scheduled", "completed"}, calls: 1,
+			steps: []timedStep{{is("accepted"), func(s *timed) { s.reschedule(7*time.Second, 200, `"accepted"`) }}}},
+		{name: "put off when ready", begin: func(s *timed) { s.requestAs(events.MediaVideo, at(10*time.Second)) }, state: "completed",
+			told: []string{"scheduled", "scheduled", "completed"}, calls: 1,
+			steps: []timedStep{{is("ready"), func(s *timed) {
+				s.reschedule(-time.Minute, 400, `"/publishAt"`)
+				s.reschedule(12*time.Second, 200, `"times"`)
+			}}}},
 		{name: "expired while paused", begin: func(s *timed) {
 			s.w.Pause(s.account)
 			s.request(func(r *events.PublishRequested) { r.ExpiresAt = in(3 * time.Second) })
