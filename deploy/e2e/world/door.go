@@ -2,15 +2,16 @@ package world
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"postbus.dev/deploy/e2e/contract"
 	"postbus.dev/deploy/gateway"
 	"postbus.dev/migrations"
 	"postbus.dev/services/connectors/sandbox"
@@ -21,9 +22,12 @@ type Door struct {
 	URL        string
 	Accounts   []*Process
 	Publishers []*Process
+	Chirp      *Chirp
 
 	w      *World
 	client *http.Client
+	front  *httptest.Server
+	watch  watch
 }
 
 // Open starts so many account services and publishers behind one address, which
@@ -31,13 +35,22 @@ type Door struct {
 func (w *World) Open(accounts, publishers int, c ProcessConfig) *Door {
 	w.T.Helper()
 	var handler atomic.Pointer[gateway.Gateway]
-	front := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { handler.Load().ServeHTTP(rw, r) }))
-	w.PublicURL = front.URL
-	if err := w.Sandbox.AddClient(sandbox.LocalClient("instagram", front.URL)); err != nil {
+	// A redirect is an answer like others.
+	d := &Door{w: w, Chirp: newChirp(), client: &http.Client{Transport: &http.Transport{}, Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}}
+	d.front = httptest.NewServer(d.watch.around(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { handler.Load().ServeHTTP(rw, r) })))
+	d.URL, w.PublicURL = d.front.URL, d.front.URL
+	if err := w.Sandbox.AddClient(sandbox.LocalClient("instagram", d.URL)); err != nil {
 		w.T.Fatal(err)
 	}
-	d := &Door{URL: front.URL, w: w, client: &http.Client{Transport: &http.Transport{}, Timeout: time.Minute}}
-	w.T.Cleanup(func() { d.client.CloseIdleConnections(); front.Close(); handler.Load().Close() }) // after the processes
+	w.T.Cleanup(func() { // after the processes
+		d.client.CloseIdleConnections()
+		d.front.Close()
+		handler.Load().Close()
+		d.Chirp.server.Close()
+	})
+	c.Env = append(slices.Clone(c.Env), chirpVariable+"="+d.Chirp.server.URL)
 	for range accounts {
 		d.Accounts = append(d.Accounts, w.start(accountService, migrations.RoleAccount, c))
 	}
@@ -83,6 +96,28 @@ type Answer struct {
 	Meta struct{ RequestID, TraceID string }
 }
 
+// Seen closes the door and returns everything that has passed it.
+func (d *Door) Seen() []contract.Exchange {
+	d.client.CloseIdleConnections()
+	d.front.Close() // it waits for what is being answered
+	return d.watch.seen
+}
+
+// Send sends a request that is one of the door's, and follows no redirect.
+func (d *Door) Send(r *http.Request) contract.Exchange {
+	d.w.T.Helper()
+	resp, err := d.client.Do(r)
+	if err != nil {
+		d.w.T.Fatalf("%s %s: %v", r.Method, r.URL, err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // it was read
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		d.w.T.Fatalf("%s %s: %v", r.Method, r.URL, err)
+	}
+	return contract.Exchange{Method: r.Method, URL: r.URL, Asked: r.Header, Status: resp.StatusCode, Header: resp.Header, Body: body}
+}
+
 // Call calls the API with a key; header holds names and values in turn.
 func (d *Door) Call(key, method, path, body string, header ...string) Answer {
 	d.w.T.Helper()
@@ -97,18 +132,10 @@ func (d *Door) Call(key, method, path, body string, header ...string) Answer {
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	resp, err := d.client.Do(req)
-	if err != nil {
-		d.w.T.Fatalf("%s %s: %v", method, path, err)
-	}
-	defer resp.Body.Close() //nolint:errcheck // it was read
-	raw, err := io.ReadAll(resp.Body)
-	if err != nil {
-		d.w.T.Fatalf("%s %s: %v", method, path, err)
-	}
-	a := Answer{Status: resp.StatusCode, Header: resp.Header, Raw: string(raw)}
-	if err := json.Unmarshal(raw, &a); err != nil {
-		d.w.T.Fatalf("%s %s answered %d: %s", method, path, resp.StatusCode, raw)
+	x := d.Send(req)
+	a := Answer{Status: x.Status, Header: x.Header, Raw: string(x.Body)}
+	if err := x.JSON(&a); err != nil {
+		d.w.T.Fatalf("%s %s answered %d: %s", method, path, x.Status, x.Body)
 	}
 	return a
 }

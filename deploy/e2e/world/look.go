@@ -128,13 +128,13 @@ func (w *World) ExpectAccountEvents(id string, want ...string) {
 	w.T.Errorf("of account %s the stream tells %v, want %v", id, got, want)
 }
 
-// Spoken is every event of every stream, as it was sent.
+// Spoken is every message of every stream as it was sent, dead letters too.
 func (w *World) Spoken() string {
 	w.T.Helper()
 	var b strings.Builder
-	for _, stream := range []string{events.StreamPublish, events.StreamAccount} {
-		for _, e := range w.History(stream) {
-			fmt.Fprintln(&b, e.String())
+	for _, stream := range []string{events.StreamPublish, events.StreamAccount, events.StreamDeadLetter} {
+		for _, m := range w.messages(stream) {
+			fmt.Fprintf(&b, "%s %v %s\n", m.Subject, m.Header, m.Data)
 		}
 	}
 	return b.String()

@@ -1,6 +1,7 @@
 package world
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -141,25 +142,58 @@ func (p *Process) Metric(name string) float64 {
 	return sum
 }
 
-// HTTP calls the publisher's API with the World's key.
-func (p *Process) HTTP(method, path, body string) (status int, answer string) {
+// HTTP calls the publisher's API with the World's key; header holds names and
+// values in turn.
+func (p *Process) HTTP(method, path, body string, header ...string) (status int, answer string) {
+	p.w.T.Helper()
+	resp := p.open(method, path, body, header...)
+	b, err := io.ReadAll(resp.Body)
+	if err = errors.Join(err, resp.Body.Close()); err != nil {
+		p.w.T.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// Follow opens the stream of a publish. Events returns the names of what came,
+// once the stream has ended.
+func (p *Process) Follow(publish string) (events func() []string) {
+	p.w.T.Helper()
+	resp := p.open(http.MethodGet, "/api/publishes/"+publish+"/events", "") //nolint:bodyclose // below, when it has been read
+	if resp.StatusCode != http.StatusOK {
+		p.w.T.Fatalf("follow a publish: %s", resp.Status)
+	}
+	came := make(chan []string, 1)
+	go func() {
+		var names []string
+		for read := bufio.NewScanner(resp.Body); read.Scan(); {
+			if name, ok := strings.CutPrefix(read.Text(), "event: "); ok {
+				names = append(names, name)
+			}
+		}
+		_ = resp.Body.Close()
+		came <- names
+	}()
+	return func() []string { return <-came }
+}
+
+// open sends a request that may take a minute.
+func (p *Process) open(method, path, body string, header ...string) *http.Response {
 	p.w.T.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-	defer cancel()
+	p.w.T.Cleanup(cancel)
 	r, err := http.NewRequestWithContext(ctx, method, "http://"+p.API()+path, strings.NewReader(body))
 	if err != nil {
 		p.w.T.Fatal(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+p.w.APIKey)
 	r.Header.Set("Content-Type", "application/json")
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
 	r.Close = true
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		p.w.T.Fatal(err)
 	}
-	b, err := io.ReadAll(resp.Body)
-	if err = errors.Join(err, resp.Body.Close()); err != nil {
-		p.w.T.Fatal(err)
-	}
-	return resp.StatusCode, string(b)
+	return resp
 }

@@ -91,7 +91,7 @@ func (s spec) runAccount(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cfg.TimeFactor, cfg.Poll = s.TimeFactor, s.Poll
+	cfg.TimeFactor, cfg.Poll, cfg.Connectors = s.TimeFactor, s.Poll, chirpConnectors(os.Getenv(chirpVariable))
 	cfg.Failpoint, cfg.Listening, cfg.LogWriter = s.failpoint(), listening, os.Stderr
 	return account.Run(ctx, cfg)
 }

@@ -73,7 +73,19 @@ func (w *World) AwaitEnd(within time.Duration, n int) {
 }
 
 // History reads all events of a stream.
-func (w *World) History(stream string) []event.Event {
+func (w *World) History(stream string) (out []event.Event) {
+	w.T.Helper()
+	for _, m := range w.messages(stream) {
+		e, err := events.Decode(m)
+		if err != nil {
+			continue // requests that tests sent malformed
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+func (w *World) messages(stream string) (out []*nats.Msg) {
 	w.T.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -89,17 +101,12 @@ func (w *World) History(stream string) []event.Event {
 	if err != nil {
 		w.T.Fatalf("read stream %s: %v", stream, err)
 	}
-	var out []event.Event
 	for read := uint64(0); read < info.State.Msgs; read++ {
 		m, err := c.Next(jetstream.FetchMaxWait(10 * time.Second))
 		if err != nil {
 			w.T.Fatalf("read stream %s: %v", stream, err)
 		}
-		e, err := events.Decode(&nats.Msg{Subject: m.Subject(), Header: m.Headers(), Data: m.Data()})
-		if err != nil {
-			continue // requests that tests sent malformed
-		}
-		out = append(out, e)
+		out = append(out, &nats.Msg{Subject: m.Subject(), Header: m.Headers(), Data: m.Data()})
 	}
 	return out
 }
