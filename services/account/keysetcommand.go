@@ -134,11 +134,7 @@ func (k keyset) rotate(ctx context.Context) error {
 }
 
 // store opens the database for one command.
-func (k keyset) store(ctx context.Context) (*oauthaccount.Store, func(), error) {
-	sealer, err := secret.LoadSealer(k.file)
-	if err != nil {
-		return nil, nil, err
-	}
+func (k keyset) store(ctx context.Context, sealer *secret.Sealer) (*oauthaccount.Store, func(), error) {
 	pool, err := postgres.Open(ctx, postgres.Config{DSN: k.databaseURL, Name: service})
 	if err != nil {
 		return nil, nil, err
@@ -154,7 +150,11 @@ func (k keyset) store(ctx context.Context) (*oauthaccount.Store, func(), error) 
 // reseal looks again after the time for which a service may go on sealing with
 // an old key.
 func (k keyset) reseal(ctx context.Context) error {
-	s, done, err := k.store(ctx)
+	sealer, err := secret.LoadSealer(k.file)
+	if err != nil {
+		return err
+	}
+	s, done, err := k.store(ctx, sealer)
 	if err != nil {
 		return err
 	}
@@ -188,11 +188,16 @@ func (k keyset) reseal(ctx context.Context) error {
 const settle = secret.Stale + time.Second
 
 func (k keyset) prune(ctx context.Context) error {
-	s, done, err := k.store(ctx)
+	sealer, err := secret.LoadSealer(k.file)
+	if err != nil {
+		return err
+	}
+	s, done, err := k.store(ctx, sealer)
 	if err != nil {
 		return err
 	}
 	defer done()
+	sealing := sealer.Prefix() // before what others sealed is counted: a rotation from here on is seen
 	left, err := s.SealedOtherwise(ctx)
 	if err != nil {
 		return err
@@ -200,7 +205,7 @@ func (k keyset) prune(ctx context.Context) error {
 	if left > 0 {
 		return fmt.Errorf("%d accounts have a token that another key sealed: run account keyset reseal first", left)
 	}
-	n, err := k.file.Prune(ctx)
+	n, err := k.file.Prune(ctx, sealing)
 	if err != nil {
 		return err
 	}

@@ -82,7 +82,12 @@ func (k Keyset) write(ctx context.Context, keys *keyset.Handle, fresh bool) erro
 		return err
 	}
 	defer os.Remove(f.Name()) //nolint:errcheck // it was renamed, or is of no use
-	_, err = f.Write(body)
+	if !fresh {
+		err = sameOwner(f, k.Path)
+	}
+	if err == nil {
+		_, err = f.Write(body)
+	}
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
@@ -174,9 +179,13 @@ func (k Keyset) Promote(ctx context.Context) (id uint32, err error) {
 
 // Prune removes every key but the one that seals, and returns how many there
 // were. What they sealed does not open any more: call it when nothing is left
-// that they did.
-func (k Keyset) Prune(ctx context.Context) (removed int, err error) {
+// that they did, with the Sealer.Prefix by which that was seen. Where another key
+// seals by now, it refuses.
+func (k Keyset) Prune(ctx context.Context, sealing []byte) (removed int, err error) {
 	err = k.change(ctx, "prune keyset", func(m *keyset.Manager, keys *keyset.Handle) error {
+		if primary, err := keys.Primary(); err != nil || !bytes.Equal(prefixOf(primary.KeyID()), sealing) {
+			return errors.Join(err, errors.New("it was rotated meanwhile"))
+		}
 		for i := range keys.Len() {
 			e, err := keys.Entry(i)
 			if err != nil {
@@ -195,7 +204,14 @@ func (k Keyset) Prune(ctx context.Context) (removed int, err error) {
 	return removed, err
 }
 
+// change keeps others out: what two wrote at once would be one's keys, and the
+// other's are lost, with what they have sealed by then.
 func (k Keyset) change(ctx context.Context, what string, f func(*keyset.Manager, *keyset.Handle) error) error {
+	unlock, err := lock(filepath.Dir(k.Path))
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	defer unlock()
 	keys, err := k.read(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"postbus.dev/services/internal/secret"
@@ -79,8 +81,9 @@ func TestPruningLeavesTheKeyThatSeals(t *testing.T) {
 	file := secret.Keyset{Path: newFile(t)}
 	first := seal(t, load(t, file))
 	rotate(t, file)
-	second := seal(t, load(t, file))
-	if n, err := file.Prune(t.Context()); n != 1 || err != nil {
+	current := load(t, file)
+	second := seal(t, current)
+	if n, err := file.Prune(t.Context(), current.Prefix()); n != 1 || err != nil {
 		t.Errorf("%d keys removed: %v", n, err)
 	}
 	pruned := load(t, file)
@@ -93,6 +96,61 @@ func TestPruningLeavesTheKeyThatSeals(t *testing.T) {
 	}
 	if left, err := filepath.Glob(filepath.Join(filepath.Dir(file.Path), ".keyset-*")); len(left) > 0 || err != nil {
 		t.Errorf("left: %v %v", left, err)
+	}
+}
+
+func TestNothingIsPrunedThatSealedSinceItWasCounted(t *testing.T) {
+	t.Parallel()
+	file := secret.Keyset{Path: newFile(t)}
+	counted := load(t, file)
+	sealing, sealed := counted.Prefix(), seal(t, counted)
+	rotate(t, file)
+	if n, err := file.Prune(t.Context(), sealing); n != 0 || err == nil || !strings.Contains(err.Error(), "rotated meanwhile") {
+		t.Errorf("%d keys removed: %v", n, err)
+	}
+	opens(t, load(t, file), sealed)
+}
+
+func TestOfCommandsAtTheSameMomentNoneTakesBackWhatAnotherDid(t *testing.T) {
+	t.Parallel()
+	file := secret.Keyset{Path: newFile(t)}
+	var added atomic.Int64
+	var commands sync.WaitGroup
+	for range 8 {
+		commands.Go(func() {
+			for range 10 {
+				if _, err := file.Add(t.Context()); err == nil {
+					added.Add(1)
+				} else if !strings.Contains(err.Error(), "try again") {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	commands.Wait()
+	keys, err := file.Read(t.Context())
+	if err != nil || int64(keys.Len()) != 1+added.Load() || added.Load() == 0 {
+		t.Errorf("%d keys after %d were added: %v", keys.Len(), added.Load(), err)
+	}
+}
+
+func TestAKeysetStaysThatOfTheUserWhoReadsIt(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	const service = 54321
+	file := secret.Keyset{Path: newFile(t)}
+	if err := os.Chown(file.Path, service, service); err != nil {
+		t.Fatal(err)
+	}
+	rotate(t, file)
+	info, err := os.Stat(file.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if owner := info.Sys().(*syscall.Stat_t); owner.Uid != service || owner.Gid != service || info.Mode().Perm() != 0o600 {
+		t.Errorf("it is of %d:%d, mode %v", owner.Uid, owner.Gid, info.Mode())
 	}
 }
 

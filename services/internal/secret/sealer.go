@@ -164,8 +164,10 @@ const (
 // Prefix is how everything begins that the primary key seals: what does not
 // begin so was sealed by another key.
 func (s *Sealer) Prefix() []byte {
-	return binary.BigEndian.AppendUint32([]byte{tinkPrefix}, s.current(0).primary)
+	return prefixOf(s.current(0).primary)
 }
+
+func prefixOf(key uint32) []byte { return binary.BigEndian.AppendUint32([]byte{tinkPrefix}, key) }
 
 // Seal encrypts plain for the place ad. An empty secret is refused: where there
 // is no token the column is null, and an empty one must never replace a token.
