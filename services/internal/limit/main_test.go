@@ -7,7 +7,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"postbus.dev/deploy/testbed"
-	"postbus.dev/services/internal/postgres/postgrestest"
+	"postbus.dev/services/internal/postgres"
 )
 
 func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
@@ -18,7 +18,12 @@ func open(t *testing.T, n int) []*pgxpool.Pool {
 	dsn := testbed.Database(t)
 	pools := make([]*pgxpool.Pool, n)
 	for i := range pools {
-		pools[i] = postgrestest.Open(t, dsn)
+		pool, err := postgres.Open(t.Context(), postgres.Config{DSN: dsn})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(pool.Close)
+		pools[i] = pool
 	}
 	return pools
 }
