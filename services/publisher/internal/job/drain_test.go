@@ -309,3 +309,29 @@ func TestDrainedSaysHowManyNobodyCanTell(t *testing.T) {
 		t.Errorf("%+v (%v), want 2 unconfirmed", got, err)
 	}
 }
+
+// Her deletion may be past the point at which it would find what is stored now.
+func TestARequestThatFailsWhileItsUserIsDeletedIsStoredWithoutItsContent(t *testing.T) {
+	b := setup(t)
+	owner, err := pgx.Connect(t.Context(), b.owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer owner.Close(context.WithoutCancel(t.Context()))
+	stays, leaves := uuid.New(), uuid.New()
+	if _, err := owner.Exec(t.Context(), `INSERT INTO users (id, external_id, deleting_at) VALUES ($1, 'stays', NULL), ($2, 'leaves', now())`,
+		[16]byte(stays), [16]byte(leaves)); err != nil {
+		t.Fatal(err)
+	}
+	for user, keeps := range map[uuid.UUID]bool{stays: true, leaves: false, uuid.New(): false, uuid.Nil: false} {
+		n := b.request()
+		n.Publish.UserID, n.Publish.State, n.Publish.Error = user, Failed, []byte(`{}`)
+		if taken := b.stored(b.a, n); !taken.Stored {
+			t.Fatal("not stored")
+		}
+		p, err := b.a.Get(t.Context(), n.Publish.ID)
+		if err != nil || (p.Request != nil) != keeps || (p.ContentSum != nil) != keeps || p.RequestSum == nil {
+			t.Errorf("user %s: keeps %s, %v", user, p.Request, err)
+		}
+	}
+}

@@ -86,13 +86,18 @@ ON CONFLICT (account_id) DO UPDATE SET
 RETURNING account_id, owner, fence, coalesce(extract(epoch FROM until - clock_timestamp()) * 1000000, 0)::bigint, EXISTS (SELECT 1 FROM publishes p WHERE p.account_id = l.account_id AND p.next_at IS NOT NULL)`
 
 // sqlInsert runs under the locks of sqlTakeLanes: a lane that drains would not
-// see what comes later, and what was read of its account before is stale.
+// see what comes later, and what was read of its account before is stale. What
+// fails at once takes no lane: it is stored without its content where its user is
+// being deleted, or nobody's, since by then nobody may look for that any more.
 const sqlInsert = `
 WITH u AS (
-  SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::bytea[], $9::bytea[], $10::bytea[],
+  SELECT id, event_source, event_id, account_id, user_id, provider, media_type, CASE WHEN keeps THEN request END AS request, request_sha256,
+    CASE WHEN keeps THEN content_sha256 END AS content_sha256, state, due_at, next_at, expires_at, scheduled, error, traceparent, tracestate
+  FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::bytea[], $9::bytea[], $10::bytea[],
     $11::text[], $12::timestamptz[], $13::timestamptz[], $14::timestamptz[], $15::boolean[], $16::bytea[], $17::text[], $18::text[], $26::bigint[])
   AS u(id, event_source, event_id, account_id, user_id, provider, media_type, request, request_sha256, content_sha256,
     state, due_at, next_at, expires_at, scheduled, error, traceparent, tracestate, account_version)
+  CROSS JOIN LATERAL (SELECT u.state = 'accepted' OR EXISTS (SELECT 1 FROM users o WHERE o.id = u.user_id AND o.deleting_at IS NULL) AS keeps) k
   WHERE NOT (u.state = 'accepted' AND EXISTS (
     SELECT 1 FROM account_lanes l WHERE l.account_id = u.account_id AND l.draining_at IS NOT NULL AND l.link_version >= u.account_version))
 ), stored AS (

@@ -235,9 +235,6 @@ func (r *Runner) complement(ctx context.Context, n *job.New, req Request, proble
 			return fmt.Errorf("describe problem: %w", err)
 		}
 		p.State, p.Error, p.NextAt, p.Scheduled = job.Failed, body, time.Time{}, false
-		if p.UserID == uuid.Nil { // nobody's: when a user is deleted, nothing would find it
-			p.Request, p.ContentSum = nil, nil
-		}
 		data = failedData(refOf(*p), problem, 0)
 	case p.Scheduled:
 		data = events.PublishScheduled{PublishRef: refOf(*p), DueAt: p.DueAt, ExpiresAt: p.ExpiresAt}
