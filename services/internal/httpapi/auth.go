@@ -59,6 +59,13 @@ func (a *API) caller(ctx context.Context, h http.Header) (tenant.Caller, *Error)
 	}
 }
 
+// KeyGone says, for an answer that goes on for long, that the request's API key is
+// not valid any more. Where that cannot be found out right now it still is.
+func (a *API) KeyGone(r *http.Request) bool {
+	_, err := a.caller(r.Context(), r.Header)
+	return err != nil && err.Code == CodeUnauthorized
+}
+
 // bearerOf takes a key only where there is exactly one: of two it would be a
 // guess which one the caller meant.
 func bearerOf(h http.Header) (string, bool) {

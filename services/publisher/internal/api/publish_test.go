@@ -307,7 +307,7 @@ func TestARequestWhoseStorageIsNotKnownCanBeRepeated(t *testing.T) {
 
 func TestAnAPIWithoutItsPartsIsRefused(t *testing.T) {
 	t.Parallel()
-	if _, err := New(Config{Keys: keys{}}); err == nil {
+	if _, err := New(Config{Keys: &keys{}}); err == nil {
 		t.Error("made")
 	}
 }

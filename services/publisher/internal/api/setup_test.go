@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,12 +33,16 @@ var (
 	bob   = uuid.MustParse("0197e0c3-7a53-7d1c-9d63-1f0a3c0f5b02") //nolint:gochecknoglobals // constants
 )
 
-type keys struct{}
+// keys knows those keys until they are revoked.
+type keys struct{ revoked atomic.Bool }
 
-func (keys) Authenticate(_ context.Context, key string) (tenant.Caller, error) {
-	c := tenant.Caller{UserID: alice, ExternalID: "alice", Scopes: []tenant.Scope{tenant.ScopePublish}}
+func (k *keys) Authenticate(_ context.Context, key string) (tenant.Caller, error) {
+	if k.revoked.Load() {
+		return tenant.Caller{}, tenant.ErrUnauthorized
+	}
+	c := tenant.Caller{UserID: alice, ExternalID: "alice", KeyID: uuid.NewSHA1(alice, []byte(key)), Scopes: []tenant.Scope{tenant.ScopePublish}}
 	switch key {
-	case "pb_alice":
+	case "pb_alice", "pb_alice_2", "pb_alice_3":
 	case "pb_bob":
 		c.UserID, c.ExternalID = bob, "bob"
 	case "pb_agency":
@@ -243,18 +248,19 @@ type bundle struct {
 	*testing.T
 	api   *API
 	doc   httpapitest.Promises
+	keys  *keys
 	store *store
 	wire  *wire
 }
 
 func setup(t *testing.T) *bundle {
 	t.Helper()
-	b := &bundle{T: t,
+	b := &bundle{T: t, keys: &keys{},
 		store: &store{rows: map[uuid.UUID]Publish{}, sums: map[uuid.UUID][32]byte{}, budget: limit.Decision{Allowed: true, Remaining: 19}},
 		wire:  &wire{subs: map[string]func(event.Event){}},
 	}
 	var err error
-	b.api, err = New(Config{Publishes: b.store, Finals: b.wire, Keys: keys{}, Users: users{}, Budgets: plenty{}, Providers: []string{"instagram", "reddit"}, Tracer: sdktrace.NewTracerProvider()})
+	b.api, err = New(Config{Publishes: b.store, Finals: b.wire, Keys: b.keys, Users: users{}, Budgets: plenty{}, Providers: []string{"instagram", "reddit"}, Tracer: sdktrace.NewTracerProvider()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,16 +21,17 @@ import (
 
 // The limits of a stream of events.
 const (
-	streamsPerKey = 20               // open at a time in a process
-	streamLimit   = 10 * time.Minute // then the caller connects again, with a key that is still valid
-	heartbeat     = 15 * time.Second // so that nobody between takes the connection for dead
-	writeLimit    = 10 * time.Second // for the caller to take what is sent
-	reconnectIn   = 2 * time.Second  // what callers are told to wait before they connect again
+	streamsPerKey  = 20               // open at a time in a process
+	streamsPerUser = 40               // the same, of all keys of a user
+	streamLimit    = 10 * time.Minute // then the caller connects again
+	heartbeat      = 15 * time.Second // so that nobody between takes the connection for dead; and whether the key is still valid
+	writeLimit     = 10 * time.Second // for the caller to take what is sent
+	reconnectIn    = 2 * time.Second  // what callers are told to wait before they connect again
 )
 
 const eventsPath = publishPathOf + "/events"
 
-const aboutStream = `Server-sent events of one publish. The first is "snapshot", whose data is that of GET /api/publishes/{id}; then each event of the publish as it passes, named by its type, with the event's data: publish.scheduled, publish.delayed, publish.unconfirmed, publish.completed, publish.failed, publish.canceled. The stream ends after one of the last three, after 10 minutes, and when the process stops.
+const aboutStream = `Server-sent events of one publish. The first is "snapshot", whose data is that of GET /api/publishes/{id}; then each event of the publish as it passes, named by its type, with the event's data: publish.scheduled, publish.delayed, publish.unconfirmed, publish.completed, publish.failed, publish.canceled. The stream ends after one of the last three, after 10 minutes, when the process stops, and soon after the API key has expired or was revoked.
 
 The id of each is the publish's version. A caller that connects again with it as Last-Event-ID is sent a new snapshot if anything has changed since, and 204 if it has seen the end: that stops an EventSource. What passed meanwhile is not sent again; the snapshot says what came of it, as it does where events had to be left out. A comment comes every 15 seconds.`
 
@@ -59,12 +60,12 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) {
 		httpapi.WriteFailure(w, r, err)
 		return
 	}
-	key := httpapi.CallerOf(ctx).KeyID
-	if !a.streams.open(key) {
+	caller := httpapi.CallerOf(ctx)
+	if !a.streams.open(caller) {
 		httpapi.WriteFailure(w, r, tooManyStreams())
 		return
 	}
-	defer a.streams.close(key)
+	defer a.streams.close(caller)
 	follower := a.waiters.follow(id) // before the row is read: what passes after that is seen
 	defer a.waiters.remove(follower)
 	p, err := a.own(ctx, t, tenant.ScopePublish)
@@ -72,7 +73,7 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) {
 		httpapi.WriteFailure(w, r, err)
 		return
 	}
-	s := &stream{a: a, w: w, rc: http.NewResponseController(w), from: follower, id: id}
+	s := &stream{a: a, w: w, r: r, rc: http.NewResponseController(w), from: follower, id: id}
 	if r.Header.Get("Last-Event-ID") == strconv.FormatInt(p.Version, 10) {
 		if p.ended() {
 			w.WriteHeader(http.StatusNoContent)
@@ -111,7 +112,7 @@ func streamTarget(r *http.Request) (Target, uuid.UUID, error) {
 func tooManyStreams() error {
 	return &httpapi.Error{
 		Code: httpapi.CodeRateLimitExceeded, RetryAfter: reconnectIn,
-		Message: "this key has " + strconv.Itoa(streamsPerKey) + " streams open; close one",
+		Message: "this key has " + strconv.Itoa(streamsPerKey) + " streams open, or all keys of its user " + strconv.Itoa(streamsPerUser) + "; close one",
 	}
 }
 
@@ -119,6 +120,7 @@ func tooManyStreams() error {
 type stream struct {
 	a       *API
 	w       http.ResponseWriter
+	r       *http.Request
 	rc      *http.ResponseController
 	from    *waiter
 	id      uuid.UUID
@@ -145,6 +147,9 @@ func (s *stream) run(ctx context.Context, p Publish) {
 		case <-s.from.hint:
 			s.look(ctx)
 		case <-beat.C:
+			if s.a.http.KeyGone(s.r) {
+				return
+			}
 			s.send(":\n\n")
 		case <-limit.C:
 			return
@@ -170,27 +175,30 @@ func (s *stream) look(ctx context.Context) {
 	}
 }
 
-// streams counts the open ones of each key.
+// streams counts the open ones of each key and of each user.
 type streams struct {
 	mu sync.Mutex
 	by map[uuid.UUID]int
 }
 
-func (s *streams) open(key uuid.UUID) bool {
+func (s *streams) open(c tenant.Caller) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.by[key] >= streamsPerKey {
+	if s.by[c.KeyID] >= streamsPerKey || s.by[c.UserID] >= streamsPerUser {
 		return false
 	}
-	s.by[key]++
+	s.by[c.KeyID]++
+	s.by[c.UserID]++
 	return true
 }
 
-func (s *streams) close(key uuid.UUID) {
+func (s *streams) close(c tenant.Caller) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.by[key]--; s.by[key] == 0 {
-		delete(s.by, key)
+	for _, id := range []uuid.UUID{c.KeyID, c.UserID} {
+		if s.by[id]--; s.by[id] == 0 {
+			delete(s.by, id)
+		}
 	}
 }
 

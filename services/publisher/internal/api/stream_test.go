@@ -255,6 +255,39 @@ func TestAKeyHasABoundedNumberOfStreams(t *testing.T) {
 	})
 }
 
+func TestAUserHasABoundedNumberOfStreamsHoweverManyKeys(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, p := followed(t)
+		var all []*following
+		for i := range streamsPerUser {
+			all = append(all, b.follow(t.Context(), p.ID, "Authorization", []string{"Bearer pb_alice", "Bearer pb_alice_2"}[i%2]))
+		}
+		b.send(t.Context(), http.MethodGet, "/api/publishes/"+p.ID.String()+"/events", "", "Authorization", "Bearer pb_alice_3").wants(t, 429, "RATE_LIMIT_EXCEEDED")
+		b.api.Drain()
+		for _, f := range all {
+			<-f.done
+		}
+	})
+}
+
+func TestAStreamEndsSoonAfterItsKeyWasRevoked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, p := followed(t)
+		f := b.follow(t.Context(), p.ID)
+		time.Sleep(heartbeat)
+		if f.ended() {
+			t.Fatal("ended although its key is valid")
+		}
+		b.keys.revoked.Store(true)
+		time.Sleep(heartbeat)
+		if !f.ended() {
+			t.Error("goes on without a valid key")
+		}
+	})
+}
+
 func TestAStreamIsRefusedLikeAnyOtherCall(t *testing.T) {
 	t.Parallel()
 	b, p := followed(t)
