@@ -45,7 +45,7 @@ type Config struct {
 	Profile Profile // default Hostile
 	Seed    uint64  // of everything drawn at random; default 1, with StatePath another each time
 	// Accounts are made at the start; what they leave open follows from the
-	// username. Default: one named "demo" at each provider.
+	// username. Default: "demo" and "ada" at each provider.
 	Accounts []stage.Account
 	// PublicURL is where browsers and the providers reach the Postbus whose app is
 	// registered at each provider, see LocalClient. Default http://localhost:3000,
@@ -104,10 +104,12 @@ func New(cfg Config) (*Sandbox, error) {
 	return s, s.keep(cfg.StatePath)
 }
 
+// addDemo makes two accounts of each provider unless others are asked for: one to
+// begin with, and one more that somebody else may connect.
 func (s *Sandbox) addDemo(specs []stage.Account) error {
 	if specs == nil {
 		for _, p := range s.providers {
-			specs = append(specs, stage.Account{Provider: p.Name(), Username: "demo"})
+			specs = append(specs, stage.Account{Provider: p.Name(), Username: "demo"}, stage.Account{Provider: p.Name(), Username: "ada"})
 		}
 	}
 	for _, spec := range specs {
