@@ -36,7 +36,7 @@ function operation(doc, method, path, op) {
   const out = node("article", "", node("h2", op.summary || op.operationId), node("pre", `${method.toUpperCase()} ${path}`));
   if (op.description) out.append(node("p", op.description));
   if (op.parameters) {
-    out.append(table(["parameter", "in", ""], op.parameters.map((p) => [p.name, p.in, p.description || (p.schema || {}).description || ""])));
+    out.append(table(["parameter", "in", "meaning"], op.parameters.map((p) => [p.name, p.in, p.description || (p.schema || {}).description || ""])));
   }
   if (op.requestBody) out.append(...schema(doc, "Request body", op.requestBody.content));
   for (const [status, r] of Object.entries(op.responses)) {
