@@ -139,7 +139,7 @@ func (c *child) code(within time.Duration) int {
 }
 
 // place is where the parts of a running system are, as it says itself.
-type place struct{ api, nats, sandbox, socket, key string }
+type place struct{ api, nats, sandbox, dsn, socket, key string }
 
 func (c *child) place() place {
 	c.t.Helper()
@@ -147,6 +147,7 @@ func (c *child) place() place {
 	find := func(pattern string) string { return c.await(pattern, time.Second)[1] }
 	return place{
 		api: find(`API +(http://\S+)`), nats: find(`NATS +(nats://\S+)`), sandbox: find(`Sandbox +(http://\S+)`),
+		dsn:    find(`psql '([^']+)'`),
 		socket: strings.ReplaceAll(find(`psql 'postgres:///postgres\?host=([^&]+)&`), "%2F", "/"), key: find(`API key +(pb_\S+)`),
 	}
 }
@@ -174,12 +175,17 @@ func (c *child) processes(others ...string) (found []string) {
 	if err := syscall.Kill(-c.cmd.Process.Pid, 0); !errors.Is(err, syscall.ESRCH) {
 		found = append(found, "process group "+strconv.Itoa(c.cmd.Process.Pid))
 	}
+	return append(found, processesOf(append(others, c.dir)...)...)
+}
+
+// processesOf are those that work in or name one of the directories.
+func processesOf(dirs ...string) (found []string) {
 	all, _ := filepath.Glob("/proc/[0-9]*") // none where there is no /proc
 	for _, proc := range all {
 		args, _ := os.ReadFile(filepath.Join(proc, "cmdline"))
 		cwd, _ := os.Readlink(filepath.Join(proc, "cwd"))
 		line := cwd + " " + strings.ReplaceAll(string(args), "\x00", " ")
-		for _, dir := range append(others, c.dir) {
+		for _, dir := range dirs {
 			if strings.Contains(line, dir+"/") || strings.Contains(line, dir+" ") {
 				found = append(found, filepath.Base(proc)+": "+line)
 			}

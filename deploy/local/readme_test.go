@@ -29,32 +29,39 @@ func TestTheReadmeIsTrue(t *testing.T) {
 	bin := natsCLI(t)
 	dir := filepath.Join(testbed.Dir(t), "data")
 	system := start(t, dir, systemCommand(dir))
-	r := reader{t: t, p: system.place(), dir: dir, bin: bin}
+	r := &reader{t: t, p: system.place(), dir: dir, bin: bin, blocks: blocks}
 	r.places = r.elsewhere()
+	r.window = openBrowser(t, r.p.api, r.p.sandbox)
 	for _, b := range blocks {
 		r.do(b)
 	}
 	for _, b := range r.behind {
-		r.check(b.block, b.run.out.String())
+		if b.block.prints != nil {
+			b.run.await(b.block.prints.String(), startWait)
+		}
 	}
 	for _, id := range []string{"hello-1", "hello-2", "curly-1"} {
 		awaitState(t, r.p, events.PublishID("/me", id).String(), "completed")
 	}
-	r.sendBack(blocks)
+	r.sendBack()
+	t.Run("in a browser", r.visits)
 }
 
 // block is a block of shell commands.
 type block struct {
 	line   string // of its first command
 	script string
-	how    string // "", "soon" or "background"
+	how    string // "", "soon", "background" or inBrowser
 	prints *regexp.Regexp
 	skip   bool
 }
 
+// inBrowser is how a block is used whose output has a link.
+const inBrowser = "opened in a browser"
+
 var (
 	shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```\n((?:<!-- [^\n]* -->)?)")
-	directive  = regexp.MustCompile(`^<!-- (?:(not run): .+|(background)|(soon |background, )?prints: (.+)) -->$`)
+	directive  = regexp.MustCompile(`^<!-- (?:(not run): .+|(background)|(soon |background, |` + inBrowser + `, )?prints: (.+)) -->$`)
 )
 
 func readBlocks(t *testing.T) (blocks []block) {
@@ -100,7 +107,9 @@ type reader struct {
 	t        *testing.T
 	p        place
 	dir, bin string
-	places   *strings.Replacer
+	blocks   []block
+	window   *window  // nil where there is no browser
+	places   []string // and words of README.md, each with what it stands for here
 	behind   []running
 }
 
@@ -110,12 +119,14 @@ type running struct {
 }
 
 // elsewhere puts the places of the test in place of those of README.md.
-func (r *reader) elsewhere() *strings.Replacer {
+func (r *reader) elsewhere() []string {
 	hostPort := func(url string) string { _, a, _ := strings.Cut(url, "://"); return a }
 	second, sandbox := freePort(r.t), freePort(r.t)
-	return strings.NewReplacer("localhost:3000", hostPort(r.p.api), "localhost:4010", hostPort(r.p.sandbox),
+	return []string{
+		"localhost:3000", hostPort(r.p.api), "localhost:4010", hostPort(r.p.sandbox),
 		"127.0.0.1:3001", second, "localhost:3001", second, "127.0.0.1:4011", sandbox, "localhost:4011", sandbox,
-		".postbus/", r.dir+"/", "TOKEN", r.p.key)
+		".postbus/", r.dir + "/", "TOKEN", r.p.key,
+	}
 }
 
 func freePort(t *testing.T) string {
@@ -137,6 +148,8 @@ func (r *reader) do(b block) {
 		run := r.run(b.script)
 		run.await(`\S`, startWait) // a command that waits says so first
 		r.behind = append(r.behind, running{b, run})
+	case b.how == inBrowser:
+		r.connect(r.check(b, r.result(b)))
 	case b.how == "soon":
 		for deadline := time.Now().Add(startWait); ; time.Sleep(100 * time.Millisecond) {
 			out := r.result(b)
@@ -163,23 +176,35 @@ func (r *reader) result(b block) string {
 	return run.out.String()
 }
 
-func (r *reader) check(b block, out string) {
+// check wants the output that README.md promises. A group of it with a name is
+// what that name stands for from here on; check returns the last group.
+func (r *reader) check(b block, out string) (last string) {
 	r.t.Helper()
-	if b.prints != nil && !b.prints.MatchString(out) {
-		r.t.Errorf("%s\nprinted\n%s\nwant %s", b.line, out, b.prints)
+	if b.prints == nil {
+		return ""
 	}
+	found := b.prints.FindStringSubmatch(out)
+	if found == nil {
+		r.t.Fatalf("%s\nprinted\n%s\nwant %s", b.line, out, b.prints)
+	}
+	for i, name := range b.prints.SubexpNames() {
+		if name != "" {
+			r.places = append(r.places, name, found[i])
+		}
+	}
+	return found[len(found)-1]
 }
 
 func (r *reader) run(script string) *child {
 	r.t.Helper()
-	cmd := exec.Command("bash", "-euo", "pipefail", "-c", r.places.Replace(script))
+	cmd := exec.Command("bash", "-euo", "pipefail", "-c", strings.NewReplacer(r.places...).Replace(script))
 	cmd.Dir = root()
 	cmd.Env = environment(r.dir, "PATH="+r.bin+":"+os.Getenv("PATH"), "NATS_URL="+r.p.nats, flags(r.t), "TERM=dumb")
 	return startInTerminal(r.t, r.dir, cmd)
 }
 
 // sendBack sends a dead letter back that is whole: body and headers survive.
-func (r *reader) sendBack(blocks []block) {
+func (r *reader) sendBack() {
 	r.t.Helper()
 	e, err := events.New(events.Meta{ID: "back-1", Source: "/it's/me"}, firstPosts()[0])
 	if err != nil {
@@ -193,7 +218,7 @@ func (r *reader) sendBack(blocks []block) {
 	m.Header.Set("Deadletter-Reason", "a bug that is mended")
 	m.Header.Del(jetstream.MsgIDHeader)
 	number := strconv.FormatUint(publish(r.t, r.p, m), 10)
-	for _, b := range blocks {
+	for _, b := range r.blocks {
 		if strings.Contains(b.script, "--translate") {
 			r.run(strings.ReplaceAll(b.script, "DEADLETTER 1 ", "DEADLETTER "+number+" ")).code(startWait)
 			awaitState(r.t, r.p, events.PublishID(e.Source(), e.ID()).String(), "completed")
