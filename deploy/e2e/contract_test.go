@@ -16,7 +16,7 @@ import (
 
 // callsPerKey is more than the run makes with the key that may do everything, and
 // few enough to be used up.
-const callsPerKey = 200
+const callsPerKey = 500
 
 // operation is what the document does not tell of one.
 type operation struct {

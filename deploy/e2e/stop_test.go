@@ -13,12 +13,13 @@ import (
 const lease = 2 * time.Second
 
 func TestAPublisherThatStandsStillInAnyCrashWindowLosesAndDoublesNothing(t *testing.T) {
+	t.Parallel() // with the rest, which would otherwise begin when the last of these is over
 	for _, windows := range crashWindows {
 		t.Run(windows[0]+"+"+windows[1], func(t *testing.T) {
 			t.Parallel()
 			const n = 200
 			w, both := endure(t, windows, n, func(window string) world.ProcessConfig {
-				return world.ProcessConfig{Stop: window, Nth: nth(window), Lease: lease}
+				return world.ProcessConfig{Stop: window, Nth: nth(window), Lease: lease, Poll: poll(window)}
 			})
 			w.Publisher(world.ProcessConfig{Lease: lease})
 			time.Sleep(2 * lease) // the pause under test, not a wait for something
@@ -110,6 +111,7 @@ func TestOverTLSPacketsHeldUntilAfterQuietNeverReachTheProvider(t *testing.T) {
 }
 
 func TestAConnectionCutAtAnyPointOfTheCommitCallEndsInOnePost(t *testing.T) {
+	t.Parallel() // with the rest, which would otherwise begin when the last of these is over
 	for name, trigger := range map[string]proxy.Trigger{
 		"before the send": {Direction: proxy.Up, Bytes: 0},
 		"during the send": {Direction: proxy.Up, Bytes: 100},
