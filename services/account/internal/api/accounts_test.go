@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"postbus.dev/events"
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/internal/oauthaccount"
@@ -215,5 +217,25 @@ func TestWhoMayActForOthersNamesThem(t *testing.T) {
 			t.Errorf("%v: %d %s", c, a.status, a.raw)
 		}
 		b.send(agency, c[0], c[1]+"?userId=nobody", "").wants(t, 404, "NOT_FOUND")
+	}
+}
+
+func TestOfManyWhoLookAtAnAccountOneAsksForItsQuota(t *testing.T) {
+	t.Parallel()
+	q := quotas{seen: map[uuid.UUID]quotaSeen{}}
+	id := uuid.New()
+	if _, told := q.find(id); told {
+		t.Fatal("told before anybody asked")
+	}
+	if v, told := q.find(id); !told || v.Known {
+		t.Errorf("a second one asks too, or is shown %+v", v)
+	}
+	q.add(id, QuotaView{Known: true})
+	q.seen[id] = quotaSeen{view: q.seen[id].view} // a minute later
+	if _, told := q.find(id); told {
+		t.Error("nobody asks again")
+	}
+	if v, told := q.find(id); !told || !v.Known {
+		t.Errorf("meanwhile it is %+v", v)
 	}
 }

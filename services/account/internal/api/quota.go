@@ -39,20 +39,31 @@ type quotaSeen struct {
 	until time.Time
 }
 
+// find returns what was told, or false to the one caller who is to ask: others
+// who come meanwhile are shown what was told before, and do not ask too.
 func (q *quotas) find(id uuid.UUID) (QuotaView, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s, ok := q.seen[id]
-	return s.view, ok && time.Now().Before(s.until)
+	if ok && time.Now().Before(s.until) {
+		return s.view, true
+	}
+	q.put(id, s.view, quotaLimit)
+	return QuotaView{}, false
 }
 
 func (q *quotas) add(id uuid.UUID, v QuotaView) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.put(id, v, quotaFresh)
+}
+
+// put is called with mu held.
+func (q *quotas) put(id uuid.UUID, v QuotaView, fresh time.Duration) {
 	if len(q.seen) >= quotaMost {
 		clear(q.seen) // all are a minute old at most
 	}
-	q.seen[id] = quotaSeen{view: v, until: time.Now().Add(quotaFresh)}
+	q.seen[id] = quotaSeen{view: v, until: time.Now().Add(fresh)}
 }
 
 // quota is what an account's provider tells of its quota; nil where it tells
