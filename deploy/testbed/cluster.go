@@ -138,17 +138,15 @@ func (p *PostgreSQL) exec(ctx context.Context, sql string) error {
 	}
 }
 
-// disconnect ends the session of exec.
+// disconnect ends the session of exec, as the death of a client would: the server
+// may be gone already, and its directory is removed in any case.
 func (p *PostgreSQL) disconnect() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.admin == nil {
-		return
+	if p.admin != nil {
+		_ = p.admin.PgConn().Conn().Close()
+		p.admin = nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_ = p.admin.Close(ctx) // the server may be gone, and its directory is removed in any case
-	p.admin = nil
 }
 
 func (p *PostgreSQL) close() error {
