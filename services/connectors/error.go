@@ -94,7 +94,7 @@ const (
 type Error struct {
 	Kind         Kind
 	Code         string // one of the Code constants: the answer to our caller when it ends here
-	Reason       string // with KindWait: one of the Reason constants
+	Reason       string // with KindWait, and with KindReauthorize of a refresh: one of the Reason constants
 	Scope        Scope  // with KindWait
 	Wait         time.Duration
 	Call         Call
