@@ -30,7 +30,8 @@ const service = "account"
 func Run(ctx context.Context, cfg Config) (err error) {
 	cfg.defaults()
 	base, err := process.NewBase(ctx, process.BaseConfig{
-		Service: service, DatabaseURL: cfg.DatabaseURL, MigrateURL: cfg.MigrateURL, NATSURL: cfg.NATSURL,
+		Service: service, About: "keeps users, API keys and connected accounts",
+		DatabaseURL: cfg.DatabaseURL, MigrateURL: cfg.MigrateURL, NATSURL: cfg.NATSURL,
 		StreamReplicas: cfg.StreamReplicas, StreamMaxBytes: cfg.StreamMaxBytes,
 		Getenv: cfg.Getenv, LogWriter: cfg.LogWriter, SpanExporters: cfg.SpanExporters, Failpoint: cfg.Failpoint, CloseLimit: grace,
 	})

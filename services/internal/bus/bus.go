@@ -108,7 +108,7 @@ func Connect(_ context.Context, c Config) (*Bus, error) {
 		return nil, fmt.Errorf("configure bus: %w", err)
 	}
 	b := &Bus{conf: c, log: c.Logger, tracer: c.Tracer.Tracer(scope), topology: c.topology()}
-	if b.meter, err = newMeters(c.Meter.Meter(scope), b.inHand); err != nil {
+	if b.meter, err = newMeters(c.Meter.Meter(scope), b.loads); err != nil {
 		return nil, fmt.Errorf("make bus metrics: %w", err)
 	}
 	if b.nc, err = nats.Connect(c.URL, b.options()...); err != nil {
@@ -243,12 +243,18 @@ func (b *Bus) detach() {
 	b.subs = nil
 }
 
-// inHand is how many messages each consumer has in hand.
-func (b *Bus) inHand(report func(consumer string, n int)) {
+// load is what a consumer has to do.
+type load struct {
+	inHand  int
+	waiting uint64 // in the stream behind the last message that came here, for anybody
+}
+
+// loads reports the load of each consumer.
+func (b *Bus) loads(report func(consumer string, l load)) {
 	b.mu.Lock()
 	subs := b.subs
 	b.mu.Unlock()
 	for _, s := range subs {
-		s.inHand(report)
+		s.loads(report)
 	}
 }

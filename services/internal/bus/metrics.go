@@ -20,8 +20,8 @@ type meters struct {
 	inHand      metric.Registration
 }
 
-// newMeters: inHand reports the messages in hand when metrics are read.
-func newMeters(m metric.Meter, inHand func(func(consumer string, n int))) (*meters, error) {
+// newMeters: loads reports the messages in hand when metrics are read.
+func newMeters(m metric.Meter, loads func(func(consumer string, l load))) (*meters, error) {
 	var all meters
 	var errs [6]error
 	all.handled, errs[0] = m.Int64Counter("postbus.bus.handled", metric.WithUnit("{message}"),
@@ -36,8 +36,8 @@ func newMeters(m metric.Meter, inHand func(func(consumer string, n int))) (*mete
 		metric.WithDescription("Messages in hand, by consumer."))
 	if errs[5] = err; err == nil {
 		all.inHand, errs[5] = m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-			inHand(func(consumer string, n int) {
-				o.ObserveInt64(gauge, int64(n), metric.WithAttributes(consumerKey.String(consumer)))
+			loads(func(consumer string, l load) {
+				o.ObserveInt64(gauge, int64(l.inHand), metric.WithAttributes(consumerKey.String(consumer)))
 			})
 			return nil
 		}, gauge)

@@ -209,6 +209,7 @@ func (ses *session) take(m *nats.Msg, md *nats.MsgMetadata) (d *delivery, ended 
 	defer s.mu.Unlock()
 	ses.answered, s.silent = true, false
 	s.came++
+	s.waiting = md.NumPending
 	ses.outstanding = max(0, ses.outstanding-1)
 	if ses.ended {
 		return nil, true

@@ -105,12 +105,12 @@ func (s *subscriber) attached() bool {
 	return len(s.subs) > 0
 }
 
-// inHand reports how many messages each consumer has in hand.
-func (s *subscriber) inHand(report func(consumer string, n int)) {
+// loads reports what each consumer has in hand and before it.
+func (s *subscriber) loads(report func(consumer string, l load)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, sub := range s.subs {
-		report(sub.topic, len(sub.held()))
+		report(sub.topic, sub.load())
 	}
 }
 

@@ -32,6 +32,7 @@ type subscription struct {
 	silent  bool                 // the consumer was lost and has not answered since
 	inHand  map[uint64]*delivery // by stream sequence
 	came    int64                // messages, ever
+	waiting uint64               // in the stream behind the last one that came
 }
 
 func newSubscription(pulling context.Context, halt context.CancelFunc, c *subscriberConfig, topic string) *subscription {
@@ -149,6 +150,12 @@ func (s *subscription) attached() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.session != nil && !s.session.once && !s.silent
+}
+
+func (s *subscription) load() load {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return load{inHand: len(s.inHand), waiting: s.waiting}
 }
 
 func (s *subscription) reconnected() {

@@ -49,7 +49,7 @@ func (s *suite) createInGroup(t *testing.T, group string) (message.Publisher, me
 	if sub.js, err = jetstream.New(nc); err != nil {
 		t.Fatal(err)
 	}
-	meter, err := newMeters(metricnoop.Meter{}, func(func(string, int)) {})
+	meter, err := newMeters(metricnoop.Meter{}, func(func(string, load)) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,8 @@ import (
 
 // BaseConfig says what a service stands on.
 type BaseConfig struct {
-	Service string // its name in events, rows, metrics and connections
+	Service string // its name in events, rows, metrics, connections and on NATS
+	About   string // what it does, in one line
 
 	DatabaseURL    string
 	MigrateURL     string // if set, the schema is brought up to date with it first
@@ -51,6 +52,7 @@ type Base struct {
 	Relay *outbox.Relay // not running yet
 
 	cfg    BaseConfig
+	health *Health
 	closes []func(context.Context) error // in the order of making
 }
 
@@ -58,8 +60,10 @@ type Base struct {
 // with them waits for them. Close the Base.
 func NewBase(ctx context.Context, cfg BaseConfig) (*Base, error) {
 	cfg.CloseLimit = cmp.Or(cfg.CloseLimit, 30*time.Second)
-	b := &Base{cfg: cfg}
-	for _, step := range []func(context.Context) error{b.observe, b.migrate, b.connect} {
+	b := &Base{cfg: cfg, health: NewHealth()}
+	b.health.Check("database", b.schemaFits)
+	b.health.Check("bus", b.attached)
+	for _, step := range []func(context.Context) error{b.observe, b.migrate, b.connect, b.announce} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, b.Close(ctx))
 		}
@@ -140,6 +144,18 @@ func (b *Base) connect(ctx context.Context) (err error) {
 	return err
 }
 
+// announce tells whoever asks on NATS that the process is there, and what /readyz
+// says of it.
+func (b *Base) announce(ctx context.Context) error {
+	stop, err := b.Bus.Announce(ctx, bus.Announcement{
+		Name: b.cfg.Service, Description: b.cfg.About, Ready: func(ctx context.Context) any { return b.health.Ready(ctx) },
+	})
+	if err == nil {
+		b.OnClose(stop)
+	}
+	return err
+}
+
 // Connectors makes the connectors that every service has, and those of more, which
 // win. Their settings are the environment's, factor scales their times.
 func (b *Base) Connectors(factor float64, more func(*connectors.Client) map[string]connectors.Publisher) (map[string]connectors.Publisher, error) {
@@ -155,12 +171,9 @@ func (b *Base) Connectors(factor float64, more func(*connectors.Client) map[stri
 // with /livez, /readyz and /metrics beside it. drain is called when the server
 // stops taking requests, to make those that only wait answer now.
 func (b *Base) Listen(ctx context.Context, addr string, service http.Handler, drain func()) (*Server, error) {
-	health := NewHealth()
-	health.Check("database", b.schemaFits)
-	health.Check("bus", b.attached)
 	s, err := Listen(ctx, ServerConfig{
-		Addr: addr, Setting: "POSTBUS_HTTP_ADDR", Logger: b.Logger, Handler: health.Routes(b.Metrics, service),
-		OnShutdown: func() { health.Stopping(); drain() },
+		Addr: addr, Setting: "POSTBUS_HTTP_ADDR", Logger: b.Logger, Handler: b.health.Routes(b.Metrics, service),
+		OnShutdown: func() { b.health.Stopping(); drain() },
 	})
 	if err != nil {
 		return nil, err

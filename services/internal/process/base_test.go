@@ -13,8 +13,10 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	natsgo "github.com/nats-io/nats.go"
 
 	"postbus.dev/deploy/testbed"
+	"postbus.dev/deploy/testbed/nats"
 	"postbus.dev/services/internal/telemetry/telemetrytest"
 )
 
@@ -203,5 +205,33 @@ func TestAnEventIsNotToBlameForADatabaseThatIsAway(t *testing.T) {
 		if unavailable := got != nil && strings.HasPrefix(got.Error(), "unavailable: "); unavailable != (err == away) { //nolint:errorlint // this very one
 			t.Errorf("%v became %v", err, got)
 		}
+	}
+}
+
+func TestWhoAsksOnNATSIsToldWhatReadyzSays(t *testing.T) {
+	t.Parallel()
+	server, err := nats.Start(nats.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	cfg := nowhere
+	cfg.NATSURL = server.URL()
+	newBase(t, cfg)
+	asker, err := natsgo.Connect(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer asker.Close()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		m, err := asker.Request("postbus.svc.ready", nil, 5*time.Second)
+		if errors.Is(err, natsgo.ErrNoResponders) && time.Now().Before(deadline) {
+			continue // it connects behind NewBase
+		}
+		var r Report
+		if err != nil || json.Unmarshal(m.Data, &r) != nil || r.Status != "unavailable" || r.Checks["database"].OK {
+			t.Fatalf("told %+v, %v", r, err)
+		}
+		return
 	}
 }
