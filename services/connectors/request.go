@@ -59,9 +59,15 @@ func (c *Client) build(ctx context.Context, r Request) (*http.Request, error) {
 	return req, nil
 }
 
+// IsHTTPURL says whether Request.URL can be raw, or begin with it.
+func IsHTTPURL(raw string) bool {
+	u, err := url.Parse(raw)
+	return err == nil && u.Host != "" && u.User == nil && (u.Scheme == "http" || u.Scheme == "https")
+}
+
 func parseURL(r Request) (*url.URL, error) {
 	u, err := url.Parse(r.URL)
-	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https" {
+	if err != nil || !IsHTTPURL(r.URL) {
 		return nil, errBadURL
 	}
 	if len(r.Query) > 0 {

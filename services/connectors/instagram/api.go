@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"postbus.dev/services/connectors"
 )
@@ -118,20 +117,6 @@ func unmarshal(body []byte, out any) error {
 		return errNotObject
 	}
 	return json.Unmarshal(body, out)
-}
-
-// id is an id that an answer gives as a string or as a number too large for a
-// float.
-type id string
-
-// UnmarshalJSON reads both forms.
-func (i *id) UnmarshalJSON(b []byte) error {
-	var n json.Number
-	if err := json.Unmarshal(b, &n); err == nil {
-		*i = id(strings.TrimSpace(n.String()))
-		return nil
-	}
-	return json.Unmarshal(b, (*string)(i))
 }
 
 func number(n json.Number) int {

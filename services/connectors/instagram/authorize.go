@@ -1,16 +1,16 @@
 package instagram
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
-	"time"
 
 	"postbus.dev/services/connectors"
+	"postbus.dev/services/connectors/internal/answer"
 )
 
 // The permissions that publishing needs, and all that a person is asked for.
@@ -118,7 +118,7 @@ func (k *connection) spend(ctx context.Context, x connectors.Exchange) (connecto
 	}
 	var out struct {
 		Token       string     `json:"access_token"`
-		AppScoped   id         `json:"user_id"`
+		AppScoped   answer.ID  `json:"user_id"`
 		Permissions permission `json:"permissions"`
 	}
 	failure := readOAuth(resp, &out)
@@ -131,7 +131,7 @@ func (k *connection) spend(ctx context.Context, x connectors.Exchange) (connecto
 	k.private, k.appScoped = append(k.private, out.Token), string(out.AppScoped)
 	g := connectors.Grant{AccessToken: connectors.NewSecret(out.Token), Scope: strings.Join(out.Permissions, ",")}
 	if len(out.Permissions) > 0 {
-		g.Missing = missing(out.Permissions)
+		g.Missing = answer.Missing(out.Permissions, scopeBasic, scopePublish)
 	}
 	g.Metadata, err = json.Marshal(metadata{CallbackID: k.appScoped})
 	return g, err
@@ -145,24 +145,10 @@ type permission []string
 func (p *permission) UnmarshalJSON(b []byte) error {
 	var text string
 	if json.Unmarshal(b, &text) == nil {
-		*p = split(text)
+		*p = answer.Scopes(text)
 		return nil
 	}
 	return json.Unmarshal(b, (*[]string)(p))
-}
-
-func split(scope string) []string {
-	return strings.FieldsFunc(scope, func(r rune) bool { return r == ',' || r == ' ' })
-}
-
-// missing are the permissions that publishing needs beside those granted.
-func missing(granted []string) (names []string) {
-	for _, name := range []string{scopeBasic, scopePublish} {
-		if !slices.Contains(granted, name) {
-			names = append(names, name)
-		}
-	}
-	return names
 }
 
 // extend exchanges a token of an hour for one of 60 days. Instagram takes the
@@ -187,15 +173,6 @@ func (k *connection) extend(ctx context.Context, g connectors.Grant) (connectors
 	}
 	k.private = append(k.private, out.Token)
 	g.AccessToken, g.TokenType = connectors.NewSecret(out.Token), out.Type
-	g.ExpiresIn = k.scale(lifeOf(out.ExpiresIn))
+	g.ExpiresIn = k.scale(cmp.Or(answer.Life(out.ExpiresIn), longLife)) // not told: as documented
 	return g, nil
-}
-
-// lifeOf reads expires_in, in seconds. Where it is not told, what is documented.
-func lifeOf(n json.Number) time.Duration {
-	const most = 10 * 365 * 24 * 60 * 60
-	if seconds := number(n); seconds > 0 {
-		return time.Duration(min(seconds, most)) * time.Second
-	}
-	return longLife
 }

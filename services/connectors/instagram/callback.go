@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"postbus.dev/services/connectors"
+	"postbus.dev/services/connectors/internal/answer"
 )
 
 // ReadCallback verifies Meta's signed_request: a person has removed our app, or
@@ -67,7 +68,7 @@ func readPayload(payload string) (connectors.Callback, error) {
 	var p struct {
 		Algorithm string      `json:"algorithm"`
 		IssuedAt  json.Number `json:"issued_at"`
-		User      id          `json:"user_id"`
+		User      answer.ID   `json:"user_id"`
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(payload, "="))
 	if err != nil || json.Unmarshal(raw, &p) != nil {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"postbus.dev/services/connectors"
+	"postbus.dev/services/connectors/internal/answer"
 )
 
 // params are the parameters of the container that media_publish gets.
@@ -103,7 +104,7 @@ func (s *session) create(ctx context.Context, at *container, params url.Values) 
 	r := c.request(s.account, callCreate, http.MethodPost, "/{user}/media", s.account.ProviderAccountID, "media")
 	r.Form = params
 	var out struct {
-		ID id `json:"id"`
+		ID answer.ID `json:"id"`
 	}
 	call, failure, err := c.do(ctx, r, &out)
 	if err != nil {

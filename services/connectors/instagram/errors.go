@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"postbus.dev/services/connectors"
+	"postbus.dev/services/connectors/internal/answer"
 )
 
 var errNotObject = errors.New("not a JSON object")
@@ -148,11 +149,7 @@ func regain(h http.Header) time.Duration {
 		Minutes float64 `json:"estimated_time_to_regain_access"`
 	}
 	if json.Unmarshal([]byte(h.Get("X-Business-Use-Case-Usage")), &usage) != nil {
-		seconds, err := strconv.Atoi(h.Get("Retry-After"))
-		if err != nil {
-			return 0
-		}
-		return bounded(time.Duration(seconds) * time.Second)
+		return answer.RetryAfter(h)
 	}
 	var longest time.Duration
 	for _, objects := range usage {

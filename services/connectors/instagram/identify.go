@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"postbus.dev/services/connectors"
+	"postbus.dev/services/connectors/internal/answer"
 )
 
 // Import asks Instagram who a token belongs to. What it may do is not told
@@ -56,8 +57,8 @@ func (c *Connector) refreshIn(left, earliest time.Duration) time.Duration {
 
 // union joins two scopes, the first one's names first.
 func union(a, b string) string {
-	names := split(a)
-	for _, name := range split(b) {
+	names := answer.Scopes(a)
+	for _, name := range answer.Scopes(b) {
 		if !slices.Contains(names, name) {
 			names = append(names, name)
 		}
@@ -69,10 +70,10 @@ func union(a, b string) string {
 // here; id is the app-scoped one, which callbacks name.
 func (k *connection) identify(ctx context.Context, g connectors.Grant) (connectors.Grant, error) {
 	var me struct {
-		AppScoped id     `json:"id"`
-		ID        id     `json:"user_id"`
-		Username  string `json:"username"`
-		Kind      string `json:"account_type"`
+		AppScoped answer.ID `json:"id"`
+		ID        answer.ID `json:"user_id"`
+		Username  string    `json:"username"`
+		Kind      string    `json:"account_type"`
 	}
 	r := k.request(connectors.Account{AccessToken: g.AccessToken}, callMe, http.MethodGet, "/me", "me")
 	call, failure, err := k.get(ctx, r, "id,user_id,username,account_type", &me)

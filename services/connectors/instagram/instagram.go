@@ -43,7 +43,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net/url"
 	"regexp"
 	"strings"
 	"time"
@@ -121,7 +120,7 @@ func (cfg Config) check() error {
 		fault("no client")
 	}
 	for _, u := range [][2]string{{"base", cfg.BaseURL}, {"authorize", cfg.AuthorizeURL}, {"token", cfg.TokenURL}} {
-		if !absolute(u[1]) {
+		if !connectors.IsHTTPURL(u[1]) {
 			fault("%s URL is not an absolute http or https URL", u[0])
 		}
 	}
@@ -135,11 +134,6 @@ func (cfg Config) check() error {
 		fault("client id and client secret are set together, or neither is")
 	}
 	return errors.Join(faults...)
-}
-
-func absolute(raw string) bool {
-	u, err := url.Parse(raw)
-	return err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https")
 }
 
 // Provider returns "instagram".

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"postbus.dev/services/connectors"
+	"postbus.dev/services/connectors/internal/answer"
 )
 
 // Commit publishes the container. The answer names the media; its permalink is
@@ -28,7 +29,7 @@ func (c *Connector) Commit(ctx context.Context, a connectors.Account, p connecto
 		return connectors.Step{}, err
 	}
 	var out struct {
-		ID id `json:"id"`
+		ID answer.ID `json:"id"`
 	}
 	failure := read(resp, &out)
 	if failure == nil && out.ID == "" {
@@ -128,14 +129,14 @@ func (e *apiError) fieldRefused() bool {
 
 // media is an IG Media.
 type media struct {
-	ID        id      `json:"id"`
-	Permalink string  `json:"permalink"`
-	Shortcode string  `json:"shortcode"`
-	Type      string  `json:"media_type"`
-	Product   string  `json:"media_product_type"`
-	Timestamp string  `json:"timestamp"`
-	Caption   *string `json:"caption"` // nil: none, or not told to this account
-	Username  string  `json:"username"`
+	ID        answer.ID `json:"id"`
+	Permalink string    `json:"permalink"`
+	Shortcode string    `json:"shortcode"`
+	Type      string    `json:"media_type"`
+	Product   string    `json:"media_product_type"`
+	Timestamp string    `json:"timestamp"`
+	Caption   *string   `json:"caption"` // nil: none, or not told to this account
+	Username  string    `json:"username"`
 }
 
 // time is when the media was published; zero when the answer does not say.

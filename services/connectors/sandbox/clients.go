@@ -32,9 +32,7 @@ func LocalClient(provider, publicURL string) stage.Client {
 func (s *Sandbox) Settings(url, publicURL string) map[string]string {
 	all := map[string]string{}
 	for _, p := range s.providers {
-		maps.Copy(all, p.Settings(url+"/"+p.Name()))
-		client, prefix := LocalClient(p.Name(), publicURL), strings.ToUpper(p.Name())
-		all[prefix+"_CLIENT_ID"], all[prefix+"_CLIENT_SECRET"] = client.ID, client.Secret
+		maps.Copy(all, p.Settings(url+"/"+p.Name(), LocalClient(p.Name(), publicURL)))
 	}
 	return all
 }

@@ -105,8 +105,9 @@ func (ig *Instagram) Calls() []string {
 func (ig *Instagram) Name() string { return Name }
 
 // Settings leads the connector to the Graph API and the pages beside it.
-func (ig *Instagram) Settings(root string) map[string]string {
+func (ig *Instagram) Settings(root string, c stage.Client) map[string]string {
 	return map[string]string{
+		"INSTAGRAM_CLIENT_ID": c.ID, "INSTAGRAM_CLIENT_SECRET": c.Secret,
 		"INSTAGRAM_BASE_URL": root, "INSTAGRAM_AUTHORIZE_URL": root + "/oauth/authorize", "INSTAGRAM_TOKEN_URL": root + "/oauth/access_token",
 	}
 }

@@ -22,6 +22,8 @@ type Account struct {
 	// Token is an access token that works from the start.
 	Token    string   `json:"token"`
 	TokenAge Duration `json:"tokenAge,omitempty"` // how long ago it was issued, provider time
+	// RefreshToken belongs to it, where the provider has such a thing.
+	RefreshToken string `json:"refreshToken,omitempty"`
 	// QuotaTotal is how many posts a rolling day takes: 0 the provider's usual
 	// number, -1 no limit.
 	QuotaTotal int `json:"quotaTotal,omitempty"`
@@ -41,7 +43,7 @@ type Token struct {
 	Value    string    `json:"-"`
 	Provider string    `json:"provider"`
 	Account  string    `json:"account"`
-	Kind     string    `json:"kind"` // access, short, code
+	Kind     string    `json:"kind"` // access, short, refresh, code
 	Scopes   []string  `json:"scopes"`
 	Issued   time.Time `json:"issued"`
 	Expires  time.Time `json:"expires"` // zero: never
@@ -49,6 +51,12 @@ type Token struct {
 	// Client is whom it was given to; "" for one that was there from the start.
 	Client   string `json:"client,omitempty"`
 	Redirect string `json:"redirect,omitempty"` // of a code
+	// Grant joins the tokens that one consent led to, where the provider ends
+	// them together.
+	Grant string `json:"grant,omitempty"`
+	// Spent is how often a refresh token was spent that works once: of one that
+	// was spent twice, somebody who had it did not know of the other.
+	Spent int `json:"spent,omitempty"`
 }
 
 // Expired says whether the token's time is over.
@@ -137,6 +145,19 @@ func (a *Accounts) Token(provider, value string) (Token, bool) {
 	return *t, true
 }
 
+// Update changes one token; it says whether it was there.
+func (a *Accounts) Update(provider, value string, f func(*Token)) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	t, ok := a.tokens[value]
+	if !ok || t.Provider != provider {
+		return false
+	}
+	f(t)
+	a.changes.Add(1)
+	return true
+}
+
 // Spend takes a token away, as a code that works once; it says whether it was there.
 func (a *Accounts) Spend(provider, value string) (Token, bool) {
 	a.mu.Lock()
@@ -156,11 +177,13 @@ type TokenFilter struct {
 	Account  string `json:"account,omitempty"`
 	Token    string `json:"token,omitempty"` // one token by its value
 	Kind     string `json:"kind,omitempty"`
+	Grant    string `json:"grant,omitempty"`
 }
 
 func (f TokenFilter) match(t *Token) bool {
 	return cmp.Or(f.Provider, t.Provider) == t.Provider && cmp.Or(f.Account, t.Account) == t.Account &&
-		cmp.Or(f.Token, t.Value) == t.Value && cmp.Or(f.Kind, t.Kind) == t.Kind
+		cmp.Or(f.Token, t.Value) == t.Value && cmp.Or(f.Kind, t.Kind) == t.Kind &&
+		cmp.Or(f.Grant, t.Grant) == t.Grant
 }
 
 // Change applies f to every token that matches and returns how many did.

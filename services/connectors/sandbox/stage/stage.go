@@ -37,8 +37,8 @@ type Provider interface {
 	// Hints map what is known of the provider's misbehavior to faults.
 	Hints() []Hint
 	// Settings are the environment variables that lead a connector to the
-	// stand-in, whose API is served at root.
-	Settings(root string) map[string]string
+	// stand-in, whose API is served at root, as that client of it.
+	Settings(root string, c Client) map[string]string
 }
 
 // Tunable is a Provider whose behavior can be changed while it runs.

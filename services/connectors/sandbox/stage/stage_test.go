@@ -19,12 +19,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fake is a provider with two calls and one switch that changes its state.
 type fake struct{}
 
-func (fake) Name() string                                   { return "fake" }
-func (fake) Handler() http.Handler                          { return http.NotFoundHandler() }
-func (fake) Account(a stage.Account) (stage.Account, error) { return a, nil }
-func (fake) Calls() []string                                { return []string{"read", "write"} }
-func (fake) Hints() []stage.Hint                            { return nil }
-func (fake) Settings(string) map[string]string              { return nil }
+func (fake) Name() string                                    { return "fake" }
+func (fake) Handler() http.Handler                           { return http.NotFoundHandler() }
+func (fake) Account(a stage.Account) (stage.Account, error)  { return a, nil }
+func (fake) Calls() []string                                 { return []string{"read", "write"} }
+func (fake) Hints() []stage.Hint                             { return nil }
+func (fake) Settings(string, stage.Client) map[string]string { return nil }
 func (fake) Switches() []stage.Switch {
 	return []stage.Switch{{Name: "moody", Provider: "fake", Calls: []string{"read"}, About: "it is moody"}}
 }
@@ -319,5 +319,33 @@ func TestAConfigThatMakesNoSenseIsRefused(t *testing.T) {
 		if _, err := stage.New(cfg); err == nil {
 			t.Errorf("%+v was taken", cfg)
 		}
+	}
+}
+
+func TestATokenIsChangedByItsValueAndAGrantAsAWhole(t *testing.T) {
+	t.Parallel()
+	st := newStage(t)
+	for _, tk := range []stage.Token{
+		{Value: "a1", Provider: "fake", Grant: "a", Kind: "access"}, {Value: "a2", Provider: "fake", Grant: "a", Kind: "refresh"},
+		{Value: "b1", Provider: "fake", Grant: "b"}, {Value: "c1", Provider: "fake"},
+	} {
+		st.Accounts.Issue(tk)
+	}
+	before := st.Changes()
+	spend := func(tk *stage.Token) { tk.Spent++ }
+	if st.Accounts.Update("other", "a1", spend) || st.Accounts.Update("fake", "zz", spend) || st.Changes() != before {
+		t.Error("changed a token that is not there")
+	}
+	if tk, _ := st.Accounts.Token("fake", "a1"); !st.Accounts.Update("fake", "a1", spend) || tk.Spent != 0 || st.Changes() == before {
+		t.Errorf("%+v, %d changes", tk, st.Changes()-before)
+	}
+	if tk, _ := st.Accounts.Token("fake", "a1"); tk.Spent != 1 {
+		t.Errorf("%+v", tk)
+	}
+	if n := st.Accounts.Change(stage.TokenFilter{Grant: "a"}, func(tk *stage.Token) { tk.Dead = &stage.Dead{} }); n != 2 {
+		t.Errorf("changed %d", n)
+	}
+	if tk, _ := st.Accounts.Token("fake", "b1"); tk.Dead != nil {
+		t.Error("a token of another grant was changed")
 	}
 }
