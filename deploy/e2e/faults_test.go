@@ -322,7 +322,7 @@ func (s *scene) surroundings(w *world.World, f findings) (wrong []string) {
 		}
 	}
 	want := s.dead // once for each that was refused
-	if want == 0 && slices.Contains(s.delays, "token") {
+	if want == 0 && (slices.Contains(s.delays, "token") || slices.Contains(s.delays, "reauth")) {
 		want = 1
 	}
 	if n := f.refreshes[w.Accounts[s.account]]; n != want {

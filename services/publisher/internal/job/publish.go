@@ -142,6 +142,11 @@ type Transition struct {
 	SendIn  time.Duration // with Arm: send_by = now + SendIn
 	Settle  time.Duration // with Arm: quiet_at = send_by + Settle
 
+	// Heard, for one that waits for news of its account, is the newest version of the
+	// account that was known when it found that it has to. Where the lane was told of
+	// a newer one meanwhile, it looks at once. 0: it waits for no news.
+	Heard int64
+
 	Gates  GateKeys // with Arm: a closed gate of these refuses it
 	Steps  []Step
 	Events []event.Event

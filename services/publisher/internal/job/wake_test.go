@@ -64,6 +64,29 @@ func TestNewsOfAnAccountWakeWhatWaitsForATokenOrAPerson(t *testing.T) {
 	}
 }
 
+func TestNewsThatComeWhileAPublishFindsThatItHasToWaitAreNotMissed(t *testing.T) {
+	b := setup(t)
+	at := func(told, heard int64) time.Duration {
+		p := b.stored(b.a, b.request()).Publish
+		if _, err := b.b.Changed(t.Context(), b.accountID, told); err != nil {
+			t.Fatal(err)
+		}
+		tr := &Transition{Publish: p, HasNext: true, NextIn: time.Hour, Heard: heard}
+		tr.Publish.DelayReason = "token"
+		w := b.write(b.a, tr)
+		return w.Publish.NextAt.Sub(w.Publish.StepAt).Round(time.Minute)
+	}
+	if got := at(1, 1); got != time.Hour {
+		t.Errorf("without news it looks in %v", got)
+	}
+	if got := at(2, 1); got != 0 {
+		t.Errorf("with news it looks in %v", got)
+	}
+	if got := at(3, 0); got != time.Hour {
+		t.Errorf("what waits for no news looks in %v", got)
+	}
+}
+
 func TestNewsOfAnAccountWakeALaneThatNobodyHolds(t *testing.T) {
 	b := setup(t)
 	b.waiting(func(p *Publish) { p.DelayReason = "reauth" })

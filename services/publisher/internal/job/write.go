@@ -39,13 +39,13 @@ WITH u AS (
   SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::boolean[], $6::boolean[], $7::bigint[],
     $8::text[], $9::bytea[], $10::timestamptz[], $11::timestamptz[], $12::bigint[], $13::timestamptz[], $14::bigint[],
     $15::bigint[], $16::bigint[], $17::integer[], $18::integer[], $19::integer[], $20::boolean[], $21::text[], $22::text[],
-    $23::bytea[], $24::bytea[], $25::text[], $26::text[], $27::boolean[], $46::boolean[], $48::timestamptz[], $49::boolean[])
+    $23::bytea[], $24::bytea[], $25::text[], $26::text[], $27::boolean[], $46::boolean[], $48::timestamptz[], $49::boolean[], $50::bigint[])
   AS u(id, account_id, version, fence, arm, free, release,
     state, checkpoint, due_at, next_at, next_in, fresh_until, fresh_in,
     send_in, settle, attempt, failures, looks, unconfirmed, delay_reason, remote_id,
-    result, error, gate_provider, gate_client, scheduled, hold, expires_at, tell)
+    result, error, gate_provider, gate_client, scheduled, hold, expires_at, tell, heard)
 ), may AS (
-  SELECT u.* FROM u
+  SELECT u.*, u.heard > 0 AND l.account_version > u.heard AS news FROM u
   JOIN publishes p ON p.id = u.id AND p.version = u.version
   LEFT JOIN account_lanes l ON l.account_id = u.account_id
   WHERE (u.fence = 0 OR (l.fence = u.fence AND l.owner = $28 AND l.until > clock_timestamp()))
@@ -74,6 +74,7 @@ WITH u AS (
     ended_at = CASE WHEN may.state IN ('completed', 'failed', 'canceled') THEN clock_timestamp() END,
     unconfirmed_at = CASE WHEN may.unconfirmed THEN coalesce(p.unconfirmed_at, clock_timestamp()) ELSE p.unconfirmed_at END,
     next_at = CASE WHEN may.state IN ('completed', 'failed', 'canceled') THEN NULL
+      WHEN may.news THEN clock_timestamp()
       WHEN may.state IN ('accepted', 'ready') THEN least(coalesce(clock_timestamp() + may.next_in * interval '1 microsecond', may.next_at), may.expires_at)
       ELSE coalesce(clock_timestamp() + may.next_in * interval '1 microsecond', may.next_at) END,
     fresh_until = CASE WHEN may.fresh_in > 0 THEN clock_timestamp() + may.fresh_in * interval '1 microsecond' ELSE may.fresh_until END,
@@ -237,7 +238,7 @@ func scanMoved(into map[uuid.UUID]movedRow) func(pgx.Rows) error {
 // columns collects the parameters of sqlMove, one slice a column.
 type columns struct {
 	id, account                                                      [][16]byte
-	version, fence, release                                          []int64
+	version, fence, release, heard                                   []int64
 	arm, hold, free, tell, unconfirmed, scheduled                    []bool
 	state                                                            []string
 	checkpoint                                                       [][]byte
@@ -259,6 +260,7 @@ func (c *columns) add(t *Transition) {
 	p := &t.Publish
 	c.id, c.account = append(c.id, p.ID), append(c.account, p.AccountID)
 	c.version, c.fence = append(c.version, p.Version), append(c.fence, t.Fence)
+	c.heard = append(c.heard, t.Heard)
 	c.arm, c.free, c.release = append(c.arm, t.Lane == Arm), append(c.free, t.Lane == Free), append(c.release, t.Release)
 	c.hold, c.tell = append(c.hold, t.Lane == Hold), append(c.tell, t.Lane == Tell)
 	c.state, c.checkpoint = append(c.state, string(p.State)), append(c.checkpoint, p.Checkpoint)
@@ -301,7 +303,7 @@ func (s *Store) moveArgs(ts []*Transition, round []int) []any {
 		c.result, c.failure, c.gateProvider, c.gateClient, c.scheduled, [16]byte(s.cfg.Owner),
 		c.stepID, c.stepOf, c.stepAttempt, c.stepName, c.stepCall, c.stepOutcome, c.stepRequest, c.stepCode, c.stepStatus, c.stepText, c.stepMS,
 		c.eventOf, rows.ids, rows.streams, rows.subjects, rows.bodies, s.cfg.Service, c.hold, c.stepArmed,
-		c.expiresAt, c.tell,
+		c.expiresAt, c.tell, c.heard,
 	}
 }
 

@@ -106,13 +106,13 @@ func (t *turn) delayedData(reason string, until time.Time, detail string) events
 // not work. The id is the same for every publish, in every process, that asks
 // for the same, so that the stream drops what its duplicate window covers. What
 // comes after that reminds a refresher that never acted.
-func (t *turn) refreshEvent(ctx context.Context) []event.Event {
+func (t *turn) refreshEvent(ctx context.Context, why string) []event.Event {
 	parent, state := telemetry.TraceContext(ctx)
 	id := uuid.NewSHA1(t.l.account, fmt.Appendf(nil, "%s/%d", events.TypeTokenRefreshRequested, t.acct.TokenVersion))
 	e, err := events.New(events.Meta{
 		ID: id.String(), Source: Source, Subject: t.acct.ID, PartitionKey: t.acct.ID, Sequence: t.acct.TokenVersion,
 		TraceParent: parent, TraceState: state, CorrelationID: t.p.ID.String(), CausationID: t.p.EventID,
-	}, events.TokenRefreshRequested{AccountID: t.acct.ID, Provider: t.p.Provider, TokenVersion: t.acct.TokenVersion, Reason: "the provider refused the token"})
+	}, events.TokenRefreshRequested{AccountID: t.acct.ID, Provider: t.p.Provider, TokenVersion: t.acct.TokenVersion, Reason: why})
 	if err != nil {
 		t.r.log.ErrorContext(ctx, "make event", "type", events.TypeTokenRefreshRequested, "error", err)
 		return nil

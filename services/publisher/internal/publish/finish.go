@@ -190,7 +190,7 @@ func (t *turn) closeGate(ctx context.Context, e *connectors.Error) time.Duration
 // publish waits for one.
 func (t *turn) refresh(ctx context.Context) (time.Duration, string) {
 	used := t.acct.TokenVersion
-	acct, err := t.l.current(ctx, 0)
+	acct, _, err := t.l.current(ctx, 0)
 	if err == nil && acct.TokenVersion > used {
 		return 0, ""
 	}
@@ -210,11 +210,14 @@ func (t *turn) gateKey(s connectors.Scope) string {
 	}
 }
 
-// delay tells of a wait when its reason is not the one that was told last. Where
-// a token is what it waits for, it asks for a refresh, of each token once.
+// delay tells of a wait when its reason is not the one that was told last, and
+// asks for a refresh where one may help, of each token once.
 func (t *turn) delay(ctx context.Context, tr *job.Transition, reason string, wait time.Duration, detail string) {
-	if version := t.acct.TokenVersion; reason == connectors.ReasonToken && (t.asks == version || t.l.asks(version)) {
-		tr.Events = append(tr.Events, t.refreshEvent(ctx)...)
+	if reason == connectors.ReasonToken || reason == connectors.ReasonReauth {
+		tr.Heard = t.heard
+	}
+	if version := t.acct.TokenVersion; t.wantsRefresh(tr, reason) && (t.asks == version || t.l.asks(version)) {
+		tr.Events = append(tr.Events, t.refreshEvent(ctx, refreshFor[reason])...)
 		t.asks = version
 	}
 	if reason == "" || reason == tr.Publish.DelayReason {
@@ -222,6 +225,26 @@ func (t *turn) delay(ctx context.Context, tr *job.Transition, reason string, wai
 	}
 	tr.Publish.DelayReason = reason
 	tr.Events = append(tr.Events, t.event(ctx, tr.Publish, t.delayedData(reason, time.Now().Add(wait), detail))...)
+}
+
+// refreshFor is why a refresh is asked for, by the reason of the wait.
+var refreshFor = map[string]string{ //nolint:gochecknoglobals // a constant
+	connectors.ReasonToken:  "the provider refused the token",
+	connectors.ReasonReauth: "the provider says that the account must be reconnected",
+}
+
+// wantsRefresh says whether a publish that has to wait asks for new tokens. Where
+// the provider says that a person must reconnect the account, the refresh finds
+// that out for the account; should it bring a token that is refused like the one
+// before, as where a permission is missing, no other one is asked for.
+func (t *turn) wantsRefresh(tr *job.Transition, reason string) bool {
+	switch reason {
+	case connectors.ReasonToken:
+		return true
+	case connectors.ReasonReauth:
+		return t.acct.Status == "active" && tr.Publish.DelayReason != connectors.ReasonReauth
+	}
+	return false
 }
 
 func problem(e *connectors.Error) []byte {

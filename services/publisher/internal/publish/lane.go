@@ -272,22 +272,22 @@ func (l *lane) last(it *item) bool {
 }
 
 // current returns the account, read again when it is older than maxAge, or than
-// what an event told of it.
-func (l *lane) current(ctx context.Context, maxAge time.Duration) (Account, error) {
+// what an event told of it, and the newest version of it that was known then.
+func (l *lane) current(ctx context.Context, maxAge time.Duration) (_ Account, heard int64, _ error) {
 	l.mu.Lock()
 	acct, at, newest := l.acct, l.acctAt, l.newest
 	l.mu.Unlock()
 	if !at.IsZero() && time.Since(at) <= maxAge && acct.Version >= newest {
-		return acct, nil
+		return acct, acct.Version, nil
 	}
 	acct, err := l.r.cfg.Accounts.Load(ctx, l.account)
 	if err != nil {
-		return Account{}, err
+		return Account{}, 0, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.acct, l.acctAt = acct, time.Now()
-	return acct, nil
+	return acct, max(newest, acct.Version), nil
 }
 
 // asks says whether it is the caller's to ask for a refresh of this token

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -23,13 +24,17 @@ type toy struct {
 	timing connectors.Timing
 
 	mu    sync.Mutex
-	posts []string      // publish ids, in the order in which they were posted
-	lose  int           // the answers of so many posts get lost
-	blind bool          // a read-back cannot tell
-	dead  int64         // tokens up to this version are refused; 0: none
-	hold  chan struct{} // a preparation waits until it is closed
-	post  connectors.RemotePost
-	note  string // what a preparation says of itself
+	posts []string        // publish ids, in the order in which they were posted
+	lose  int             // the answers of so many posts get lost
+	blind bool            // a read-back cannot tell
+	dead  int64           // tokens up to this version are refused; 0: none
+	kind  connectors.Kind // of that refusal; KindRefresh where it is the zero value
+	hold  chan struct{}   // a preparation waits until it is closed
+
+	contains bool // a preparation has two steps, of which the first makes a container, with any token
+	made     int  // containers
+	post     connectors.RemotePost
+	note     string // what a preparation says of itself
 }
 
 func newToy(t *testing.T) *toy {
@@ -68,6 +73,12 @@ func (p *toy) posted() []string {
 	return append([]string(nil), p.posts...)
 }
 
+func (p *toy) contained() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.made
+}
+
 func (p *toy) remote(id string) *connectors.RemotePost {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -81,11 +92,15 @@ func (p *toy) remote(id string) *connectors.RemotePost {
 func (p *toy) Provider() string                         { return "toy" }
 func (p *toy) Timing(connectors.Post) connectors.Timing { return p.timing }
 
-func (p *toy) Prepare(ctx context.Context, a connectors.Account, _ connectors.Post, _ connectors.Checkpoint) (connectors.Step, error) {
+func (p *toy) Prepare(ctx context.Context, a connectors.Account, _ connectors.Post, cp connectors.Checkpoint) (connectors.Step, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.contains && cp == nil {
+		p.made++
+		return connectors.Step{Next: connectors.Continue, Checkpoint: connectors.Checkpoint(`{"container":1}`)}, nil
+	}
 	if p.dead > 0 && a.TokenVersion <= p.dead {
-		return connectors.Step{}, &connectors.Error{Kind: connectors.KindRefresh, Message: "expired"}
+		return connectors.Step{}, &connectors.Error{Kind: cmp.Or(p.kind, connectors.KindRefresh), Message: "expired"}
 	}
 	if hold := p.hold; hold != nil {
 		p.mu.Unlock()

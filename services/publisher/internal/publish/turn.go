@@ -33,6 +33,7 @@ type turn struct {
 	timing connectors.Timing
 	post   connectors.Post
 	acct   Account
+	heard  int64 // the newest version of the account that was known when acct was read
 	span   trace.Span
 
 	fault    error     // what is about to be written is not fit to be
@@ -169,7 +170,7 @@ const accountAge = 10 * time.Second
 // ready checks what every call needs: a live account and open gates. False: the
 // publish is parked or ended.
 func (t *turn) ready(ctx context.Context) bool {
-	acct, err := t.l.current(ctx, accountAge)
+	acct, heard, err := t.l.current(ctx, accountAge)
 	if errors.Is(err, ErrNoAccount) {
 		return t.withoutAccount(ctx, "the account was removed")
 	}
@@ -177,7 +178,7 @@ func (t *turn) ready(ctx context.Context) bool {
 		t.stumble(ctx, fmt.Errorf("read account: %w", err))
 		return false
 	}
-	t.acct = acct
+	t.acct, t.heard = acct, heard
 	switch acct.Status {
 	case "active":
 	case "reauth_required":
