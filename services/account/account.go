@@ -65,7 +65,7 @@ type program struct {
 	sealer   *secret.Sealer
 	accounts *oauthaccount.Store
 	keys     *tenant.Keys
-	conns    map[string]connectors.Publisher
+	conns    map[string]connectors.Connector
 	job      *disconnect.Job
 	server   *process.Server
 

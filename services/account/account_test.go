@@ -96,8 +96,8 @@ func TestTheServiceStartsWithEverythingAwayAndThenWorks(t *testing.T) {
 	provider := revoker{revoked: &atomic.Int64{}}
 	url := serve(t, Config{
 		DatabaseURL: testbed.As(dsn, migrations.RoleAccount), NATSURL: server.URL(), KeysetPath: keyset,
-		Connectors: func(*connectors.Client) map[string]connectors.Publisher {
-			return map[string]connectors.Publisher{"test": provider}
+		Connectors: func(*connectors.Client) map[string]connectors.Connector {
+			return map[string]connectors.Connector{"test": provider}
 		},
 	})
 	if live, ready := status(t, url+"/livez"), status(t, url+"/readyz"); live != http.StatusOK || ready != http.StatusServiceUnavailable {

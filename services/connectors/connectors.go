@@ -78,10 +78,27 @@ type Child struct {
 // It never holds a secret.
 type Checkpoint []byte
 
-// Publisher turns a post into provider calls, one step at a time.
-type Publisher interface {
+// Connector is a provider's connector. What it can do shows by the other
+// interfaces of this package that it implements; With selects by them.
+type Connector interface {
 	// Provider is the name that requests, rows and routes use, such as "instagram".
 	Provider() string
+}
+
+// With are the connectors of all that have a capability, such as Publisher.
+func With[Capability any](all map[string]Connector) map[string]Capability {
+	able := map[string]Capability{}
+	for name, c := range all {
+		if can, ok := c.(Capability); ok {
+			able[name] = can
+		}
+	}
+	return able
+}
+
+// Publisher turns a post into provider calls, one step at a time.
+type Publisher interface {
+	Connector
 	// Timing states how long things take at this provider for such a post.
 	Timing(p Post) Timing
 

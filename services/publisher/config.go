@@ -47,7 +47,7 @@ type Config struct {
 
 	// Connectors makes connectors beside those that every publisher has; no
 	// setting reaches it. For benchmarks and tests.
-	Connectors func(*connectors.Client) map[string]connectors.Publisher
+	Connectors func(*connectors.Client) map[string]connectors.Connector
 	// TimeFactor scales the connectors' times, and Drain, for tests; 1.
 	TimeFactor float64
 	// Failpoint is called with the name of each crash window as it is entered. No

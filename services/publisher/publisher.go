@@ -94,9 +94,11 @@ func (p *program) openAccounts(context.Context) error {
 }
 
 func (p *program) buildCycle(context.Context) (err error) {
-	if p.conns, err = p.Connectors(p.cfg.TimeFactor, p.cfg.Connectors); err != nil {
+	all, err := p.Connectors(p.cfg.TimeFactor, p.cfg.Connectors)
+	if err != nil {
 		return err
 	}
+	p.conns = connectors.With[connectors.Publisher](all)
 	owner := uuid.New()
 	p.store, err = job.NewStore(job.Config{
 		Pool: p.Pool, Service: service, Owner: owner, Lease: p.cfg.Lease, Logger: p.Logger, Meter: p.Meter, Wrote: p.Relay.Poke,

@@ -26,7 +26,7 @@ func playPublisher(ctx context.Context, r role) error {
 	if _, err := connectorsOf(connectors.NewClient(connectors.ClientConfig{}), r); err != nil {
 		return err
 	}
-	cfg.Connectors = func(client *connectors.Client) map[string]connectors.Publisher {
+	cfg.Connectors = func(client *connectors.Client) map[string]connectors.Connector {
 		list, _ := connectorsOf(client, r) // tried above
 		return list
 	}
@@ -40,7 +40,7 @@ func playPublisher(ctx context.Context, r role) error {
 	return errors.Join(publisher.Run(ctx, cfg), stop())
 }
 
-func connectorsOf(client *connectors.Client, r role) (map[string]connectors.Publisher, error) {
+func connectorsOf(client *connectors.Client, r role) (map[string]connectors.Connector, error) {
 	one, err := onecall.New(onecall.Config{Client: client, BaseURL: r.Sandbox})
 	if err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func connectorsOf(client *connectors.Client, r role) (map[string]connectors.Publ
 	if err != nil {
 		return nil, err
 	}
-	return map[string]connectors.Publisher{onecall.Name: one, instagram.Name: hasty{ig}}, nil
+	return map[string]connectors.Connector{onecall.Name: one, instagram.Name: hasty{ig}}, nil
 }
 
 // hasty is Instagram with its waits scaled down and its limits as they are: a

@@ -29,9 +29,9 @@ var (
 )
 
 // chirpConnectors are the connectors of an account service beside its own.
-func chirpConnectors(address string) func(*connectors.Client) map[string]connectors.Publisher {
-	return func(c *connectors.Client) map[string]connectors.Publisher {
-		return map[string]connectors.Publisher{"chirp": chirpConnector{client: c, url: address}}
+func chirpConnectors(address string) func(*connectors.Client) map[string]connectors.Connector {
+	return func(c *connectors.Client) map[string]connectors.Connector {
+		return map[string]connectors.Connector{"chirp": chirpConnector{client: c, url: address}}
 	}
 }
 

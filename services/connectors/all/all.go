@@ -21,13 +21,13 @@ type Config struct {
 
 // New returns the connectors by the names of their providers, or every fault in
 // their settings at once.
-func New(cfg Config) (map[string]connectors.Publisher, error) {
+func New(cfg Config) (map[string]connectors.Connector, error) {
 	if cfg.Env == nil {
 		cfg.Env = func(string) string { return "" }
 	}
-	list := map[string]connectors.Publisher{}
+	list := map[string]connectors.Connector{}
 	var faults []error
-	for _, build := range []func(Config) (connectors.Publisher, error){
+	for _, build := range []func(Config) (connectors.Connector, error){
 		newInstagram,
 	} {
 		p, err := build(cfg)
@@ -43,7 +43,7 @@ func New(cfg Config) (map[string]connectors.Publisher, error) {
 	return list, nil
 }
 
-func newInstagram(cfg Config) (connectors.Publisher, error) {
+func newInstagram(cfg Config) (connectors.Connector, error) {
 	return instagram.New(instagram.Config{
 		Client: cfg.Client, BaseURL: cfg.Env("INSTAGRAM_BASE_URL"), Version: cfg.Env("INSTAGRAM_API_VERSION"), TimeFactor: cfg.TimeFactor,
 		ClientID: cfg.Env("INSTAGRAM_CLIENT_ID"), ClientSecret: connectors.NewSecret(cfg.Env("INSTAGRAM_CLIENT_SECRET")),

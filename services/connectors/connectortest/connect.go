@@ -26,7 +26,7 @@ type Connect struct {
 	New func(t *testing.T) ConnectBench
 	// Connector makes the connector for a stand-in at baseURL; not configured, it
 	// lacks the settings of our client.
-	Connector func(baseURL string, c *connectors.Client, configured bool) (connectors.Publisher, error)
+	Connector func(baseURL string, c *connectors.Client, configured bool) (connectors.Connector, error)
 	// Spends is the call that spends a code, as method and path.
 	Spends string
 	// Scopes are those that publishing needs.
@@ -86,7 +86,7 @@ type connecting struct {
 	suite      Connect
 	wire       *Wire
 	base       string
-	publisher  connectors.Publisher
+	publisher  connectors.Connector
 	authorizer connectors.Authorizer
 	spans      *tracetest.SpanRecorder
 

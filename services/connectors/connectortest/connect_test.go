@@ -244,7 +244,7 @@ func toyConnect(bad string) Connect {
 	return Connect{
 		New:    func(*testing.T) ConnectBench { return newToyLogin().bench() },
 		Spends: "POST /token", Scopes: []string{"read", "write"}, Callbacks: []string{connectors.CallbackWebhook},
-		Connector: func(base string, c *connectors.Client, configured bool) (connectors.Publisher, error) {
+		Connector: func(base string, c *connectors.Client, configured bool) (connectors.Connector, error) {
 			return &toyAuth{toy{base: base, client: c, bad: bad}, configured}, nil
 		},
 	}

@@ -93,7 +93,7 @@ func TestConnectingConformance(t *testing.T) {
 		New: connectBench, Spends: "POST /instagram/oauth/access_token", Request: checkConnectRequest,
 		Scopes:    []string{"instagram_business_basic", "instagram_business_content_publish"},
 		Callbacks: []string{connectors.CallbackDeauthorize, connectors.CallbackDeletion},
-		Connector: func(base string, c *connectors.Client, configured bool) (connectors.Publisher, error) {
+		Connector: func(base string, c *connectors.Client, configured bool) (connectors.Connector, error) {
 			cfg := instagram.Config{
 				Client: c, BaseURL: base + "/instagram", TimeFactor: factor,
 				AuthorizeURL: base + "/instagram/oauth/authorize", TokenURL: base + "/instagram/oauth/access_token",

@@ -158,7 +158,7 @@ func (b *Base) announce(ctx context.Context) error {
 
 // Connectors makes the connectors that every service has, and those of more, which
 // win. Their settings are the environment's, factor scales their times.
-func (b *Base) Connectors(factor float64, more func(*connectors.Client) map[string]connectors.Publisher) (map[string]connectors.Publisher, error) {
+func (b *Base) Connectors(factor float64, more func(*connectors.Client) map[string]connectors.Connector) (map[string]connectors.Connector, error) {
 	client := connectors.NewClient(connectors.ClientConfig{TracerProvider: b.Tracer, Logger: b.Logger})
 	conns, err := all.New(all.Config{Env: b.cfg.Getenv, Client: client, TimeFactor: factor})
 	if err == nil && more != nil {

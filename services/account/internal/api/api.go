@@ -48,7 +48,7 @@ const (
 type Config struct {
 	Accounts   Accounts                        // required
 	Tenants    *tenant.Keys                    // required
-	Connectors map[string]connectors.Publisher // by provider; required
+	Connectors map[string]connectors.Connector // by provider; required
 
 	Logger *slog.Logger // default discards
 }

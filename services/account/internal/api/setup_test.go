@@ -78,7 +78,7 @@ func setupWith(t *testing.T, database postgres.Config) *bundle {
 	logger := slog.New(slog.NewJSONHandler(b.logs, nil))
 	b.api, err = New(Config{
 		Accounts: b.accounts, Tenants: b.tenants, Logger: logger,
-		Connectors: map[string]connectors.Publisher{"example": b.provider, "mute": struct{ connectors.Publisher }{}},
+		Connectors: map[string]connectors.Connector{"example": b.provider, "mute": struct{ connectors.Connector }{}},
 	})
 	if err != nil {
 		t.Fatal(err)

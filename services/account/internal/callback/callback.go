@@ -37,7 +37,7 @@ import (
 type Config struct {
 	Pool       *pgxpool.Pool                   // required
 	Accounts   Accounts                        // required
-	Connectors map[string]connectors.Publisher // by provider; those that are CallbackReaders can call
+	Connectors map[string]connectors.Connector // by provider; those that are CallbackReaders can call
 	Service    string                          // whose outbox events go to; required
 	Wrote      func()                          // called after events were appended; may be nil
 	PublicURL  string                          // what browsers see of this API

@@ -63,7 +63,7 @@ func setup(t *testing.T, change ...func(*Config)) *bundle {
 	b.url = "http://" + server.Listener.Addr().String()
 	cfg := Config{
 		Pool: own, Accounts: b.accounts, Service: "account", Wrote: func() { b.pokes.Add(1) }, PublicURL: b.url,
-		Connectors: map[string]connectors.Publisher{"example": &provider{}, "mute": struct{ connectors.Publisher }{}},
+		Connectors: map[string]connectors.Connector{"example": &provider{}, "mute": struct{ connectors.Connector }{}},
 		Logger:     slog.New(slog.NewJSONHandler(b.logs, nil)), Meter: metric.NewMeterProvider(metric.WithReader(b.metrics)),
 	}
 	for _, f := range change {

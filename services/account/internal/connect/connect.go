@@ -56,7 +56,7 @@ type Config struct {
 	Sealer     *secret.Sealer                  // of PKCE verifiers; required
 	Accounts   Accounts                        // required
 	Users      Users                           // required
-	Connectors map[string]connectors.Publisher // by provider; those that are Authorizers can be connected
+	Connectors map[string]connectors.Connector // by provider; those that are Authorizers can be connected
 
 	// PublicURL is what browsers see of this API: redirect URIs begin with it.
 	PublicURL string

@@ -71,7 +71,7 @@ func setup(t *testing.T, change ...func(*Config)) *bundle {
 	tracer := sdktrace.NewTracerProvider(sdktrace.WithSyncer(b.spans))
 	cfg := Config{
 		Pool: own, Sealer: b.sealer, Accounts: b.accounts, Users: tenants, PublicURL: b.url, ReturnTo: []string{"https://app.example"},
-		Connectors: map[string]connectors.Publisher{"example": b.provider, "second": &provider{}, "mute": struct{ connectors.Publisher }{}},
+		Connectors: map[string]connectors.Connector{"example": b.provider, "second": &provider{}, "mute": struct{ connectors.Connector }{}},
 		Logger:     slog.New(slog.NewJSONHandler(b.logs, nil)), Tracer: tracer, Meter: metric.NewMeterProvider(metric.WithReader(b.metrics)),
 	}
 	for _, f := range change {

@@ -143,7 +143,7 @@ func TestTokensThatNobodyCanRevokeAreShreddedAllTheSame(t *testing.T) {
 		change func(*disconnect.Config)
 	}{
 		"no connector":       {change: func(c *disconnect.Config) { c.Connectors = nil }},
-		"no such capability": {change: func(c *disconnect.Config) { c.Connectors = map[string]connectors.Publisher{"test": onlyPublishes{}} }},
+		"no such capability": {change: func(c *disconnect.Config) { c.Connectors = map[string]connectors.Connector{"test": onlyPublishes{}} }},
 		"another keyset":     {spoil: func(b *bundle) { b.exec(`UPDATE oauth_accounts SET access_token = 'rubbish'`) }},
 		"a broken refresh":   {spoil: func(b *bundle) { b.exec(`UPDATE oauth_accounts SET refresh_token = 'rubbish'`) }},
 	} {

@@ -39,7 +39,7 @@ import (
 type Config struct {
 	Accounts   *oauthaccount.Store             // required
 	Users      *tenant.Keys                    // required
-	Connectors map[string]connectors.Publisher // those that are a Revoker revoke
+	Connectors map[string]connectors.Connector // those that are a Revoker revoke
 
 	Slots int           // accounts at once; 16
 	Poll  time.Duration // between two looks; 1 s

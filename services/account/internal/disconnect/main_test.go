@@ -121,7 +121,7 @@ func (b *bundle) drainAll() {
 func (b *bundle) job(change func(*disconnect.Config)) *disconnect.Job {
 	b.Helper()
 	cfg := disconnect.Config{
-		Connectors: map[string]connectors.Publisher{"test": b.provider},
+		Connectors: map[string]connectors.Connector{"test": b.provider},
 		Poll:       50 * time.Millisecond, Backoff: time.Millisecond, Settle: time.Millisecond,
 		Logger: slog.New(slog.NewJSONHandler(b.log, nil)),
 	}
