@@ -1,10 +1,7 @@
 package instagram
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"postbus.dev/services/connectors/sandbox/stage"
@@ -87,7 +84,8 @@ func For(hostile bool) Behavior {
 	return Faithful()
 }
 
-func (b Behavior) check() error {
+// Check says what makes no sense.
+func (b Behavior) Check() error {
 	for _, r := range []Range{b.Image, b.Video, b.Lag, b.Publish, b.Foreign.Ago, b.Foreign.Later} {
 		if r.From < 0 || r.To < r.From {
 			return errors.New("a range must go from a time to a later one")
@@ -99,33 +97,11 @@ func (b Behavior) check() error {
 	return nil
 }
 
-// Behavior returns the present behavior.
-func (ig *Instagram) Behavior() any { return ig.behavior() }
-
-func (ig *Instagram) behavior() Behavior { return *ig.now.Load() }
-
-// Tune changes the fields that the JSON object names.
-func (ig *Instagram) Tune(data []byte) error {
-	ig.mu.Lock() // one tuning after the other
-	defer ig.mu.Unlock()
-	b := ig.behavior()
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&b); err != nil {
-		return fmt.Errorf("read behavior: %w", err)
-	}
-	if err := b.check(); err != nil {
-		return err
-	}
-	ig.now.Store(&b)
-	return nil
-}
-
 func (ig *Instagram) draw(r Range) time.Duration {
 	return ig.st.Between(time.Duration(r.From), time.Duration(r.To))
 }
 
 // alternate is every other time true, where the answer shapes alternate.
 func (ig *Instagram) alternate() bool {
-	return ig.behavior().Alternate && ig.turn.Add(1)%2 == 0
+	return ig.Now().Alternate && ig.turn.Add(1)%2 == 0
 }

@@ -39,7 +39,7 @@ func (ig *Instagram) state(c *container) string {
 		return "PUBLISHED"
 	case c.expired || now.After(c.created.Add(ig.st.Scale(24*time.Hour))):
 		return "EXPIRED"
-	case c.stuck || now.Before(c.readyAt) || ig.behavior().FirstLook && !c.seen:
+	case c.stuck || now.Before(c.readyAt) || ig.Now().FirstLook && !c.seen:
 		return "IN_PROGRESS"
 	case c.failed != "":
 		return "ERROR"
@@ -55,14 +55,14 @@ func createContainer(ig *Instagram, c *call) (any, *apiError) {
 	}
 	u := ig.user(c.account.ID)
 	u.created = ig.within(u.created)
-	if len(u.created) >= ig.behavior().Containers {
+	if len(u.created) >= ig.Now().Containers {
 		return nil, documented(9, 2207042)
 	}
 	k, e := kindOf(c.params)
 	if e != nil {
 		return nil, e
 	}
-	if e := k.check(c.params, ig.behavior().Strict); e != nil {
+	if e := k.check(c.params, ig.Now().Strict); e != nil {
 		return nil, e
 	}
 	children, e := ig.childrenOf(c, k)
@@ -102,9 +102,9 @@ func (ig *Instagram) childrenOf(c *call, k kind) ([]string, *apiError) {
 
 // keep makes the container, with the fate that the faults have for it.
 func (ig *Instagram) keep(c *call, k kind, children []string) *container {
-	wait := ig.behavior().Image
+	wait := ig.Now().Image
 	if k.video {
-		wait = ig.behavior().Video
+		wait = ig.Now().Video
 	}
 	now := time.Now()
 	p := maps.Clone(c.params)
@@ -120,8 +120,8 @@ func (ig *Instagram) keep(c *call, k kind, children []string) *container {
 		delete(ig.containers, ig.order[0])
 		ig.order = ig.order[1:]
 	}
-	if ig.st.Chance(ig.behavior().Foreign.Before) {
-		ago := ig.behavior().Foreign.Ago
+	if ig.st.Chance(ig.Now().Foreign.Before) {
+		ago := ig.Now().Foreign.Ago
 		ig.plant(con, now.Add(-ig.st.Real(time.Duration(ago.From), time.Duration(ago.To))))
 	}
 	return con

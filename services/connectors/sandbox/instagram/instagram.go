@@ -48,9 +48,10 @@ const (
 
 // Instagram is the stand-in.
 type Instagram struct {
+	stage.Tuned[Behavior]
+
 	st    *stage.Stage
 	pages *template.Template
-	now   atomic.Pointer[Behavior]
 	turn  atomic.Int64 // alternates the answer shapes
 
 	mu         sync.Mutex
@@ -88,7 +89,7 @@ var (
 // New makes the stand-in.
 func New(st *stage.Stage, b Behavior) *Instagram {
 	ig := &Instagram{st: st, pages: parsePages(), containers: map[string]*container{}, media: map[string]*media{}, users: map[string]*user{}}
-	ig.now.Store(&b)
+	ig.Set(b)
 	return ig
 }
 
@@ -146,7 +147,7 @@ func (ig *Instagram) answer(c *call) stage.Answer {
 		return ig.fail(c, e)
 	}
 	if c.name == CallPublish {
-		ig.st.Wait(ig.draw(ig.behavior().Publish)) // without the lock: others are served meanwhile
+		ig.st.Wait(ig.draw(ig.Now().Publish)) // without the lock: others are served meanwhile
 	}
 	ig.mu.Lock()
 	defer ig.mu.Unlock()

@@ -48,7 +48,7 @@ func known(name string) []string {
 // checkUnknown refuses parameters that the call does not have, in strict mode:
 // the provider ignores them, and a connector that sends one has a mistake.
 func (ig *Instagram) checkUnknown(c *call) *apiError {
-	if names := c.params.unknown(c.name); ig.behavior().Strict && len(names) > 0 {
+	if names := c.params.unknown(c.name); ig.Now().Strict && len(names) > 0 {
 		return errParam("unknown parameters: %s", strings.Join(names, ", "))
 	}
 	return nil

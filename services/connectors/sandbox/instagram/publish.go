@@ -29,12 +29,12 @@ func publish(ig *Instagram, c *call) (any, *apiError) {
 	if e != nil {
 		return nil, e
 	}
-	if ig.st.Chance(ig.behavior().Foreign.After) {
-		ig.plant(con, time.Now().Add(ig.draw(ig.behavior().Foreign.Later)))
+	if ig.st.Chance(ig.Now().Foreign.After) {
+		ig.plant(con, time.Now().Add(ig.draw(ig.Now().Foreign.Later)))
 	}
 	switch ig.state(con) {
 	case "PUBLISHED":
-		if !ig.behavior().SecondPublish {
+		if !ig.Now().SecondPublish {
 			return map[string]string{"id": con.media[0].post.ID}, nil
 		}
 	case "EXPIRED":
@@ -85,7 +85,7 @@ func (ig *Instagram) publishable(c *call) (*container, *apiError) {
 
 // quota is the number of posts that a rolling day takes; -1 is no limit.
 func (ig *Instagram) quota(a stage.Account) int {
-	return cmp.Or(a.QuotaTotal, ig.behavior().Quota)
+	return cmp.Or(a.QuotaTotal, ig.Now().Quota)
 }
 
 // post makes the post and writes it into the ledger.
@@ -121,7 +121,7 @@ func (ig *Instagram) lag(account string) time.Duration {
 	if f, ok := ig.st.Faults.State("list_lag", Name, CallPublish, account); ok {
 		return ig.st.Scale(time.Duration(f.Delay))
 	}
-	return ig.draw(ig.behavior().Lag)
+	return ig.draw(ig.Now().Lag)
 }
 
 // urls are the media of a container, those of its children in order.

@@ -210,8 +210,8 @@ func (ig *Instagram) limit(c *call) (int, *apiError) {
 		}
 	}
 	n = min(n, 100)
-	if ig.behavior().PageSize > 0 {
-		n = min(n, ig.behavior().PageSize)
+	if ig.Now().PageSize > 0 {
+		n = min(n, ig.Now().PageSize)
 	}
 	return n, nil
 }
