@@ -16,6 +16,7 @@ const (
 	ConsumerPublisher         = "publisher"          // of the publisher service, on PUBLISH
 	ConsumerPublisherAccounts = "publisher-accounts" // of the publisher service, on ACCOUNT
 	ConsumerAccount           = "account"            // of the account service, on ACCOUNT
+	ConsumerTokenRefresher    = "token-refresher"    // of the token-refresher, on ACCOUNT
 )
 
 // DeadLetterPrefix stands before the subject of an event that could not be
@@ -57,6 +58,7 @@ func Topology(o TopologyOptions) []Stream {
 	account.Consumers = []Consumer{
 		o.consumer(StreamAccount, ConsumerPublisherAccounts, TypeAccountDisconnecting, TypeAccountConnected, TypeAccountRecovered, TypeTokenRefreshed),
 		o.consumer(StreamAccount, ConsumerAccount, TypeAccountDrained),
+		o.consumer(StreamAccount, ConsumerTokenRefresher, TypeTokenRefreshRequested),
 	}
 	deadLetter := o.stream(StreamDeadLetter, o.MaxBytes/4, DeadLetterPrefix+">")
 	return []Stream{publish, account, deadLetter}

@@ -79,6 +79,7 @@ func TestEachServiceConsumesWhatIsItsOwnForEver(t *testing.T) {
 		"PUBLISH publisher":          {"publish.requested", "publish.cancel_requested", "publish.provider_notified"},
 		"ACCOUNT publisher-accounts": {"account.disconnecting", "account.connected", "account.recovered", "token.refreshed"},
 		"ACCOUNT account":            {"account.drained"},
+		"ACCOUNT token-refresher":    {"token.refresh_requested"},
 	}
 	for _, s := range events.Topology(events.TopologyOptions{MaxAckPending: 7}) {
 		for _, c := range s.Consumers {
