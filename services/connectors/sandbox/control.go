@@ -92,8 +92,8 @@ POST   /_sandbox/clients              register or change one     {"provider","id
 POST   /_sandbox/callbacks            a person removes the app, or wants their data deleted: the provider calls it
                                       {"provider","kind":"deauthorize" or "deletion","account","client"}
 POST   /_sandbox/tokens               make a token               {"provider","account","kind","life"}
-POST   /_sandbox/tokens/expire        {"provider","account"}
-POST   /_sandbox/tokens/revoke        {"provider","account","code","subcode"}
+POST   /_sandbox/tokens/expire        {"provider","account","kind","refreshable"}
+POST   /_sandbox/tokens/revoke        {"provider","account","kind","code","subcode"}
 GET    /_sandbox/behavior/{provider}  how it behaves without faults; PATCH changes it
 POST   /bench/post                    a provider of one plain call, for benchmarks
 `)
@@ -238,11 +238,31 @@ func (s *Sandbox) postToken(r *http.Request) (any, error) {
 }
 
 func (s *Sandbox) postExpire(r *http.Request) (any, error) {
-	var f stage.TokenFilter
-	if err := decode(r, &f); err != nil {
+	var want struct {
+		stage.TokenFilter
+		Refreshable bool `json:"refreshable"`
+	}
+	if err := decode(r, &want); err != nil {
 		return nil, err
 	}
-	return map[string]int{"expired": s.ExpireTokens(f)}, nil
+	f, err := s.named(want.TokenFilter)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]int{"expired": s.ExpireTokens(f, want.Refreshable)}, nil
+}
+
+// named puts the id of an account in place of its username.
+func (s *Sandbox) named(f stage.TokenFilter) (stage.TokenFilter, error) {
+	if f.Account == "" {
+		return f, nil
+	}
+	a, ok := s.stage.Accounts.Find(f.Provider, f.Account)
+	if !ok {
+		return f, fmt.Errorf("no account %q at %q", f.Account, f.Provider)
+	}
+	f.Account = a.ID
+	return f, nil
 }
 
 func (s *Sandbox) postRevoke(r *http.Request) (any, error) {
@@ -253,7 +273,11 @@ func (s *Sandbox) postRevoke(r *http.Request) (any, error) {
 	if err := decode(r, &want); err != nil {
 		return nil, err
 	}
-	return map[string]int{"revoked": s.RevokeTokens(want.TokenFilter, want.Dead)}, nil
+	f, err := s.named(want.TokenFilter)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]int{"revoked": s.RevokeTokens(f, want.Dead)}, nil
 }
 
 func (s *Sandbox) getBehavior(r *http.Request) (any, error) {

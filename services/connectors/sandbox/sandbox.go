@@ -187,9 +187,11 @@ func (s *Sandbox) AddAccounts(spec stage.Account, count int) ([]stage.Account, e
 	return specs, nil
 }
 
-// ExpireTokens ends the time of the tokens that match and returns how many.
-func (s *Sandbox) ExpireTokens(f stage.TokenFilter) int {
-	return s.stage.Accounts.Change(f, (*stage.Token).Expire)
+// ExpireTokens ends the time of the tokens that match and returns how many. What
+// refreshes itself, as Instagram's tokens do, is dead then, if it is not
+// refreshable all the same.
+func (s *Sandbox) ExpireTokens(f stage.TokenFilter, refreshable bool) int {
+	return s.stage.Accounts.Change(f, func(t *stage.Token) { t.Expire(refreshable) })
 }
 
 // IssueToken makes a credential of the kind (short, access) for an account and

@@ -414,6 +414,7 @@ func TestTheControlAPI(t *testing.T) {
 		{"POST", "/_sandbox/accounts", `{"provider":"nonsense"}`}, {"POST", "/_sandbox/accounts", `{"provider":"instagram","count":-1}`},
 		{"PATCH", "/_sandbox/behavior/nonsense", `{}`}, {"GET", "/_sandbox/posts?limit=x", ``}, {"DELETE", "/_sandbox/faults/x", ``},
 		{"POST", "/_sandbox/posts/foreign", `{"provider":"nonsense"}`}, {"POST", "/_sandbox/tokens", `{"provider":"instagram","account":"1"}`},
+		{"POST", "/_sandbox/tokens/expire", `{"provider":"instagram","account":"nobody"}`}, {"POST", "/_sandbox/tokens/revoke", `{"account":"nobody"}`},
 	} {
 		r, err := http.NewRequest(c.method, b.srv.URL+c.path, strings.NewReader(c.body))
 		if err != nil {
@@ -452,6 +453,10 @@ func TestTokensAreEndedAndMadeOverTheControlAPI(t *testing.T) {
 	}
 	if b.must("POST", "/_sandbox/tokens/expire", who)["expired"] != 1.0 || code() != 463.0 {
 		t.Errorf("expired: %v", code())
+	}
+	byName := map[string]any{"provider": "instagram", "account": b.acct.Username, "refreshable": true}
+	if b.must("POST", "/_sandbox/tokens/expire", byName)["expired"] != 1.0 || code() == 463.0 {
+		t.Errorf("expired, refreshable: %v", code())
 	}
 	b.acct.Token = b.must("POST", "/_sandbox/tokens", who)["token"].(string)
 	if got := code(); got != nil {

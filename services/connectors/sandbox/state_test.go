@@ -177,7 +177,7 @@ func TestWhatWasTakenAwayIsNotGivenBackByARestart(t *testing.T) {
 	if !works(b, "removed") || !works(b, "late") {
 		t.Error("the first tokens do not work")
 	}
-	b.sb.ExpireTokens(stage.TokenFilter{Account: b.acct.ID})
+	b.sb.ExpireTokens(stage.TokenFilter{Account: b.acct.ID}, false)
 	works(b, "removed")
 	b.sb.RevokeTokens(stage.TokenFilter{Account: b.acct.ID}, stage.Dead{Code: 190, Subcode: 458})
 	b.end()

@@ -85,7 +85,7 @@ func refreshToken(ig *Instagram, c *call) (any, *apiError) {
 		return nil, errParam("grant_type must be ig_refresh_token")
 	}
 	t, _ := ig.st.Accounts.Token(Name, c.token)
-	if t.Kind != "access" || time.Since(t.Issued) < ig.st.Scale(24*time.Hour) {
+	if t.Kind != "access" || !t.Refreshable && time.Since(t.Issued) < ig.st.Scale(24*time.Hour) {
 		// What the provider answers here is not documented.
 		return nil, errParam("The access token is less than 24 hours old")
 	}

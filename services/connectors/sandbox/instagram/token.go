@@ -76,6 +76,8 @@ func (ig *Instagram) valid(c *call) (stage.Token, *apiError) {
 		e := documented(cmp.Or(t.Dead.Code, 190), t.Dead.Subcode)
 		e.Message = cmp.Or(t.Dead.Message, e.Message)
 		return t, e
+	case t.Expired() && t.Refreshable && c.name == CallRefresh:
+		return t, nil
 	case t.Expired():
 		return t, ig.expired(t)
 	}
@@ -88,7 +90,7 @@ func (ig *Instagram) expired(t stage.Token) *apiError {
 	e := documented(190, 463)
 	e.Message = fmt.Sprintf("Error validating access token: Session has expired on %s. The current time is %s.",
 		t.Expires.UTC().Format("Monday, 02-Jan-06 15:04:05 MST"), time.Now().UTC().Format("Monday, 02-Jan-06 15:04:05 MST"))
-	if ig.alternate() {
+	if t.Refreshable || ig.alternate() { // 463 would say that no refresh helps
 		e.Subcode, e.Status, e.Type = 0, 401, "IGApiException"
 	}
 	return e

@@ -31,9 +31,30 @@ func TestATokenThatDoesNotWorkIsRefusedWithItsReason(t *testing.T) {
 		if r := b.call("GET", "/me"); r.code() != "102" {
 			t.Errorf("%v", r.body)
 		}
-		b.st.Accounts.Change(all, func(tk *stage.Token) { tk.Dead = nil; tk.Expire() })
+		b.st.Accounts.Change(all, func(tk *stage.Token) { tk.Dead = nil; tk.Expire(false) })
 		if r := b.call("GET", "/me"); r.code() != "190/463" {
 			t.Errorf("expired: %v", r.body)
+		}
+	})
+}
+
+func TestATokenThatExpiresBeforeItsTimeCanBeRefreshable(t *testing.T) {
+	inBubble(t, instagram.Faithful(), func(b *bundle) {
+		expire := func(refreshable bool) {
+			b.st.Accounts.Change(stage.TokenFilter{Account: b.acct.ID}, func(tk *stage.Token) { tk.Expire(refreshable) })
+		}
+		refresh := func() reply { return b.call("GET", "/refresh_access_token", "grant_type", "ig_refresh_token") }
+		expire(false)
+		if r := refresh(); r.code() != "190/463" {
+			t.Errorf("refreshed an expired token: %v", r.body)
+		}
+		expire(true)
+		if r := b.call("GET", "/me"); r.code() != "190/0" { // 463 would say that no refresh helps
+			t.Errorf("read with an expired token: %v", r.body)
+		}
+		fresh, _ := refresh().body["access_token"].(string)
+		if r := b.call("GET", "/me", "access_token", fresh); r.code() != "" || fresh == "" {
+			t.Errorf("read with the refreshed token %q: %v", fresh, r.body)
 		}
 	})
 }

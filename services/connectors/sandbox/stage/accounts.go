@@ -48,6 +48,9 @@ type Token struct {
 	Issued   time.Time `json:"issued"`
 	Expires  time.Time `json:"expires"` // zero: never
 	Dead     *Dead     `json:"dead,omitempty"`
+	// Refreshable: a refresh takes it although its time is over, and however young
+	// it is, where the provider refreshes an access token with itself.
+	Refreshable bool `json:"refreshable,omitempty"`
 	// Client is whom it was given to; "" for one that was there from the start.
 	Client   string `json:"client,omitempty"`
 	Redirect string `json:"redirect,omitempty"` // of a code
@@ -63,7 +66,7 @@ type Token struct {
 func (t Token) Expired() bool { return !t.Expires.IsZero() && !time.Now().Before(t.Expires) }
 
 // Expire ends the token's time.
-func (t *Token) Expire() { t.Expires = time.Now() }
+func (t *Token) Expire(refreshable bool) { t.Expires, t.Refreshable = time.Now(), refreshable }
 
 // Accounts holds the accounts and tokens of all stand-ins.
 type Accounts struct {
