@@ -132,7 +132,7 @@ var rights = map[string]map[string]string{
 	"oauth_accounts": {
 		migrations.RoleAccount: "SELECT INSERT UPDATE DELETE",
 		// All but refresh_token.
-		migrations.RolePublisher: "SELECT(access_token,created_at,disconnect_next_at,disconnect_reason,disconnect_version,disconnecting_at,drained_at,erase,expires_at,failed_at,failure_class,failure_count,id,lease_owner,lease_until,metadata,provider,provider_account_id,quiet_at,refresh_after,refresh_expires_at,scope,send_by,status,token_type,token_version,updated_at,user_id,username,version)",
+		migrations.RolePublisher: "SELECT(access_token,connected_at,created_at,disconnect_next_at,disconnect_reason,disconnect_version,disconnecting_at,drained_at,erase,expires_at,failed_at,failure_class,failure_count,id,lease_owner,lease_until,metadata,provider,provider_account_id,quiet_at,refresh_after,refresh_expires_at,scope,send_by,status,token_type,token_version,updated_at,user_id,username,version)",
 		migrations.RoleRefresher: "SELECT UPDATE(access_token,expires_at,failed_at,failure_class,failure_count,lease_owner,lease_until,quiet_at,refresh_after,refresh_expires_at,refresh_token,scope,send_by,status,token_type,token_version,updated_at,version)",
 	},
 }

@@ -57,6 +57,7 @@ CREATE TABLE oauth_accounts (
   drained_at timestamptz,                   -- no publish of it is left that could act
   erase boolean NOT NULL DEFAULT false,     -- the row goes in the end, and the content of its publishes
   disconnect_version bigint,                -- version with which disconnecting began: what drains an earlier one does not count
+  connected_at timestamptz NOT NULL DEFAULT now(), -- last: a provider's call of before is about another connection
   UNIQUE (provider, provider_account_id),
   CONSTRAINT oauth_accounts_active_has_token CHECK (status IN ('disconnecting', 'disconnected') OR access_token IS NOT NULL),
   CONSTRAINT oauth_accounts_lease CHECK ((lease_owner IS NULL) = (lease_until IS NULL)),
@@ -393,7 +394,7 @@ GRANT SELECT ON users, api_keys TO postbus_publisher;
 GRANT UPDATE (last_used_at) ON api_keys TO postbus_publisher;
 GRANT SELECT (id, user_id, provider, provider_account_id, username, access_token, token_type, scope, expires_at, refresh_expires_at, metadata, status, token_version,
   version, refresh_after, lease_owner, lease_until, send_by, quiet_at, failure_count, failure_class, failed_at, created_at, updated_at, disconnect_reason,
-  disconnecting_at, disconnect_next_at, drained_at, erase, disconnect_version) ON oauth_accounts TO postbus_publisher;
+  disconnecting_at, disconnect_next_at, drained_at, erase, disconnect_version, connected_at) ON oauth_accounts TO postbus_publisher;
 GRANT SELECT, INSERT, UPDATE, DELETE ON publishes, gates, budgets TO postbus_publisher;
 GRANT SELECT, INSERT, DELETE ON publish_attempts TO postbus_publisher;
 GRANT SELECT, INSERT, UPDATE ON account_lanes TO postbus_publisher;

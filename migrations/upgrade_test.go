@@ -62,6 +62,9 @@ func TestADatabaseOfTheFirstVersionIsBroughtUpToDateWithItsRows(t *testing.T) {
 	if want := "active f f t, disconnected t t t, disconnecting requested f f f, reauth_required f f t"; got != want {
 		t.Errorf("accounts are %s, want %s", got, want)
 	}
+	if n := value[int](t, dsn, `SELECT count(*) FROM oauth_accounts WHERE connected_at <> created_at`); n != 0 {
+		t.Errorf("%d accounts seem to have been connected by the upgrade", n)
+	}
 	if n := value[int](t, dsn, `SELECT count(*) FROM publishes`); n != len(states) {
 		t.Errorf("%d publishes", n)
 	}

@@ -148,7 +148,7 @@ WITH a AS (
     refresh_after = $9, metadata = coalesce($10::jsonb, a.metadata), status = 'active',
     failure_count = 0, failure_class = NULL, failed_at = NULL,
     disconnect_reason = NULL, disconnecting_at = NULL, drained_at = NULL,
-    token_version = a.token_version + 1, updated_at = now(),
+    token_version = a.token_version + 1, connected_at = now(), updated_at = now(),
     version = a.version + CASE a.status WHEN 'reauth_required' THEN 2 ELSE 1 END
   WHERE a.id = $1
   RETURNING *)

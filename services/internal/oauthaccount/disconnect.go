@@ -20,12 +20,14 @@ const DrainLimit = 10 * time.Minute
 
 // Select names accounts in one of three ways: by ID, with UserID only where it
 // is that user's; all of UserID; or those at Provider whose provider account id,
-// or whose "callback_id" in Metadata, is one of Keys.
+// or whose "callback_id" in Metadata, is one of Keys, and which were last
+// connected by ConnectedBy; the zero time is any.
 type Select struct {
-	ID       uuid.UUID
-	UserID   uuid.UUID
-	Provider string
-	Keys     []string
+	ID          uuid.UUID
+	UserID      uuid.UUID
+	Provider    string
+	Keys        []string
+	ConnectedBy time.Time
 }
 
 // where returns the condition on a, whose arguments begin with $1.
@@ -44,7 +46,8 @@ func (sel Select) where() (string, []any, error) {
 				keys = append(keys, k)
 			}
 		}
-		return `a.provider = $1 AND (a.provider_account_id = ANY ($2) OR a.metadata ->> 'callback_id' = ANY ($2))`, []any{sel.Provider, keys}, nil
+		return `a.provider = $1 AND (a.provider_account_id = ANY ($2) OR a.metadata ->> 'callback_id' = ANY ($2))
+  AND a.connected_at <= coalesce($3::timestamptz, 'infinity')`, []any{sel.Provider, keys, orNull(sel.ConnectedBy)}, nil
 	}
 	return "", nil, errors.New("no account, user or provider is named")
 }

@@ -536,7 +536,7 @@ func TestAccountsToDisconnectAreLookedUpByIndex(t *testing.T) {
 		sql  string
 		args []any
 	}{
-		"by key":  {oauthaccount.SelectSQL(oauthaccount.Select{Provider: "instagram", Keys: []string{"1"}}), []any{"instagram", []string{"1"}}},
+		"by key":  {oauthaccount.SelectSQL(oauthaccount.Select{Provider: "instagram", Keys: []string{"1"}}), []any{"instagram", []string{"1"}, nil}},
 		"claim":   {oauthaccount.ClaimSQL, []any{10, time.Minute}},
 		"leavers": {oauthaccount.LeaversSQL, []any{10, time.Minute}},
 	} {

@@ -47,6 +47,38 @@ func TestARemovalDisconnectsTheAccountsThatItNames(t *testing.T) {
 	}
 }
 
+// A provider's call may come late, or for days be tried in vain. Who has connected
+// the account again meanwhile is not disconnected by it.
+func TestARemovalEndsNoConnectionThatIsNewer(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id := b.account("example", "1", "app-1")
+	b.exec(`UPDATE oauth_accounts SET connected_at = now() - interval '1 hour'`)
+	removedAt := time.Now().Add(-time.Minute).Truncate(time.Second) // providers tell seconds
+	b.account("example", "1", "app-1")
+	late := removal("x", "app-1")
+	late.IssuedAt = removedAt
+	if a := b.call("deauthorize", late); a.status != 200 || b.status(id) != "active" || len(b.events("account.connected")) != 0 {
+		t.Errorf("connected again since, answered %d: the account is %s", a.status, b.status(id))
+	}
+	soon := removal("y", "app-1")
+	soon.IssuedAt = time.Now().Truncate(time.Second) // of this very second, by a clock that may be a little behind
+	if b.call("deauthorize", soon); b.status(id) != "disconnecting revoked_at_provider" {
+		t.Errorf("removed right after it was connected: the account is %s", b.status(id))
+	}
+}
+
+func TestADeletionIsDoneWhenTheAccountWasConnectedAgainSinceToo(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id := b.account("example", "1", "app-1")
+	late := erasure("x", "app-1")
+	late.IssuedAt = time.Now().Add(-time.Hour)
+	if b.call("deletion", late); b.status(id) != "disconnecting deletion_requested erase" {
+		t.Errorf("the account is %s", b.status(id))
+	}
+}
+
 func TestADeletionErasesAndTellsWhereToLook(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -103,11 +103,20 @@ func (s store) seen(ctx context.Context, digest [sha256.Size]byte) (done, error)
 	return d, err
 }
 
-// disconnect does what a removal or a deletion asks for.
+// skew is how far a provider's clock may be behind ours, beside its counting in
+// whole seconds. Nobody removes an app and connects again in less.
+const skew = 5 * time.Second
+
+// disconnect does what a removal or a deletion asks for. A removal is of the
+// connection that there was when it was made; a person's data is deleted whenever
+// it came.
 func (s store) disconnect(ctx context.Context, tx pgx.Tx, c call, d *done) (err error) {
 	sel := oauthaccount.Select{Provider: c.provider, Keys: c.call.AccountKeys}
 	switch c.call.Kind {
 	case connectors.CallbackDeauthorize:
+		if at := c.call.IssuedAt; !at.IsZero() {
+			sel.ConnectedBy = at.Add(time.Second + skew)
+		}
 		d.accounts, err = s.accounts.DisconnectIn(ctx, tx, sel, events.DisconnectRevokedAtProvider, false)
 	case connectors.CallbackDeletion:
 		d.accounts, err = s.accounts.DisconnectIn(ctx, tx, sel, events.DisconnectDeletionRequested, true)
