@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"postbus.dev/services/connectors/sandbox/consent"
 	"postbus.dev/services/connectors/sandbox/stage"
 )
 
@@ -156,7 +157,7 @@ func (ig *Instagram) changeApps(w http.ResponseWriter, r *http.Request) {
 
 func (ig *Instagram) writeApps(w http.ResponseWriter, status int, p appsPage) {
 	p.Grants = ig.grants()
-	answer := ig.page(status, "apps", p)
+	answer := ig.pages.Render(status, "apps", p)
 	for name, v := range answer.Header {
 		w.Header()[name] = v
 	}
@@ -176,5 +177,5 @@ func (ig *Instagram) grants() (list []appGrant) {
 			list = append(list, g)
 		}
 	}
-	return list[:min(len(list), listed)]
+	return list[:min(len(list), consent.Listed)]
 }

@@ -9,7 +9,6 @@ package instagram
 import (
 	"encoding/json"
 	"fmt"
-	"html/template"
 	"net/http"
 	"regexp"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"postbus.dev/services/connectors/sandbox/consent"
 	"postbus.dev/services/connectors/sandbox/stage"
 )
 
@@ -51,7 +51,7 @@ type Instagram struct {
 	stage.Tuned[Behavior]
 
 	st    *stage.Stage
-	pages *template.Template
+	pages *consent.Pages
 	turn  atomic.Int64 // alternates the answer shapes
 
 	mu         sync.Mutex
@@ -88,7 +88,7 @@ var (
 
 // New makes the stand-in.
 func New(st *stage.Stage, b Behavior) *Instagram {
-	ig := &Instagram{st: st, pages: parsePages(), containers: map[string]*container{}, media: map[string]*media{}, users: map[string]*user{}}
+	ig := &Instagram{st: st, pages: consent.New("Instagram", apps), containers: map[string]*container{}, media: map[string]*media{}, users: map[string]*user{}}
 	ig.Set(b)
 	return ig
 }

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"postbus.dev/services/connectors/sandbox/consent"
 )
 
 // known lists the parameters that a call has.
@@ -29,11 +31,7 @@ func known(name string) []string {
 	case CallAuthorize:
 		return authorizeParams()
 	case CallDecide:
-		names := append(authorizeParams(), "account", "decision")
-		for _, scope := range offered() {
-			names = append(names, allowPrefix+scope)
-		}
-		return names
+		return append(authorizeParams(), consent.FormParams(offered())...)
 	case CallCode:
 		return []string{"client_id", "client_secret", "grant_type", "redirect_uri", "code"}
 	case CallExchange:
