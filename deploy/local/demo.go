@@ -23,16 +23,7 @@ const (
 
 // demo does what an upstream system does: it sends requests and listens for
 // what becomes of them.
-func (s *system) demo(ctx context.Context) error {
-	nc, err := nats.Connect(s.natsURL)
-	if err != nil {
-		return fmt.Errorf("connect to NATS: %w", err)
-	}
-	defer nc.Close()
-	heard, err := listen(nc)
-	if err != nil {
-		return err
-	}
+func (s *system) demo(ctx context.Context, nc *nats.Conn, heard <-chan event.Event) error {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return err

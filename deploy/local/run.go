@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	client "github.com/nats-io/nats.go"
+
 	"postbus.dev/deploy/testbed/nats"
 	"postbus.dev/deploy/testbed/postgres"
 	"postbus.dev/migrations"
@@ -179,17 +181,26 @@ func (s *system) prepare(ctx context.Context) error {
 }
 
 // show connects accounts, publishes the first posts and, unless that was all,
-// stays.
+// stays, and watches.
 func (s *system) show(ctx context.Context) error {
 	s.say("API         %s\n", s.apiURL)
 	if err := s.connectAccounts(ctx); err != nil {
 		return err
 	}
-	if err := s.demo(ctx); err != nil || s.cfg.once {
+	nc, err := client.Connect(s.natsURL)
+	if err != nil {
+		return fmt.Errorf("connect to NATS: %w", err)
+	}
+	defer nc.Close()
+	heard, err := listen(nc)
+	if err != nil {
+		return err
+	}
+	if err := s.demo(ctx, nc, heard); err != nil || s.cfg.once {
 		return err
 	}
 	s.hints()
-	<-ctx.Done()
+	s.watch(ctx, heard)
 	return ctx.Err()
 }
 
