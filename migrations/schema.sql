@@ -73,6 +73,29 @@ CREATE INDEX oauth_accounts_refresh_after ON oauth_accounts (refresh_after) WHER
 CREATE INDEX oauth_accounts_callback_id ON oauth_accounts (provider, (metadata ->> 'callback_id')); -- what some providers call an account in their callbacks
 CREATE INDEX oauth_accounts_disconnect_next_at ON oauth_accounts (disconnect_next_at) WHERE disconnect_next_at IS NOT NULL;
 
+-- Keys that were taken out of the keyset. What one of them sealed opens nowhere.
+CREATE TABLE retired_keys (
+  prefix bytea PRIMARY KEY CHECK (length(prefix) = 5), -- how everything begins that it sealed
+  retired_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- A process that cannot read the keyset as it is now goes on sealing with the keys
+-- that it has: it loses no token, because none is taken that a retired key sealed.
+CREATE FUNCTION oauth_accounts_open() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $function$
+BEGIN
+  IF EXISTS (SELECT FROM public.retired_keys WHERE prefix IN (substring(NEW.access_token FOR 5), substring(NEW.refresh_token FOR 5))) THEN
+    RAISE EXCEPTION 'a key sealed this token that was taken out of the keyset: the process does not read POSTBUS_KEYSET as it is now'
+      USING ERRCODE = 'object_not_in_prerequisite_state';
+  END IF;
+  RETURN NEW;
+END
+$function$;
+CREATE TRIGGER oauth_accounts_open BEFORE INSERT OR UPDATE OF access_token, refresh_token ON oauth_accounts
+  FOR EACH ROW EXECUTE FUNCTION oauth_accounts_open();
+
 -- A link for the browser of somebody who has no key. It may be followed several
 -- times until it has led to a connection or expired.
 CREATE TABLE connect_links (
@@ -379,7 +402,7 @@ BEGIN
 END
 $function$;
 
-REVOKE ALL ON FUNCTION outbox_make_partitions(integer), outbox_drop_partitions(integer), publishes_blank(uuid, uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION outbox_make_partitions(integer), outbox_drop_partitions(integer), publishes_blank(uuid, uuid), oauth_accounts_open() FROM PUBLIC;
 
 -- What each service may do, as the role that it logs in as (roles.sql makes
 -- them). Nobody but the owner may TRUNCATE, or take anything out of the outbox.
@@ -387,6 +410,7 @@ GRANT USAGE ON SCHEMA public TO postbus_account, postbus_publisher, postbus_refr
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON users, api_keys, oauth_accounts, connect_links, connect_states, provider_callbacks, budgets TO postbus_account;
 GRANT SELECT ON gates TO postbus_account;
+GRANT SELECT, INSERT ON retired_keys TO postbus_account;
 GRANT EXECUTE ON FUNCTION publishes_blank(uuid, uuid) TO postbus_account;
 
 -- The publisher has no use for refresh tokens.
@@ -399,7 +423,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON publishes, gates, budgets TO postbus_pub
 GRANT SELECT, INSERT, DELETE ON publish_attempts TO postbus_publisher;
 GRANT SELECT, INSERT, UPDATE ON account_lanes TO postbus_publisher;
 
-GRANT SELECT ON users, oauth_accounts, gates TO postbus_refresher;
+GRANT SELECT ON users, oauth_accounts, gates, retired_keys TO postbus_refresher;
 GRANT UPDATE (access_token, refresh_token, token_type, scope, expires_at, refresh_expires_at, status, token_version, version, refresh_after, lease_owner, lease_until,
   send_by, quiet_at, failure_count, failure_class, failed_at, updated_at) ON oauth_accounts TO postbus_refresher;
 GRANT SELECT, INSERT, UPDATE, DELETE ON budgets TO postbus_refresher;

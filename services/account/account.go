@@ -73,7 +73,7 @@ type program struct {
 }
 
 func (p *program) openStores(context.Context) (err error) {
-	if p.sealer, err = secret.LoadSealer(secret.Keyset{Path: p.cfg.KeysetPath, KMS: p.cfg.KeysetKMS}); err != nil {
+	if p.sealer, err = p.Sealer(secret.Keyset{Path: p.cfg.KeysetPath, KMS: p.cfg.KeysetKMS}); err != nil {
 		return err
 	}
 	p.accounts, err = oauthaccount.NewStore(oauthaccount.StoreConfig{

@@ -33,7 +33,11 @@ Keeps the keys that seal tokens. To rotate them while all services run:
   reseal   seals anew what other keys sealed, and looks again until nothing is left
   prune    removes all keys but the one that seals; refuses while a token of theirs is
            left. Do it 10 minutes after the rotation: somebody who is at a provider's
-           page right then would have to begin anew.
+           page right then would have to begin anew. Look at /readyz of every process
+           before it: one whose check "keyset" fails cannot read the file as it is now,
+           and seals with an old key. Its tokens are refused by the database from the
+           prune on. None is lost, but nobody can connect an account there until the
+           file can be read.
 
 Settings (environment variables):
   POSTBUS_KEYSET      path of the keyset (required)
@@ -197,15 +201,13 @@ func (k keyset) prune(ctx context.Context) error {
 		return err
 	}
 	defer done()
-	sealing := sealer.Prefix() // before what others sealed is counted: a rotation from here on is seen
-	left, err := s.SealedOtherwise(ctx)
-	if err != nil {
+	n, err := k.file.Prune(ctx, func(stays []byte, old [][]byte) error {
+		left, err := s.Retire(ctx, stays, old)
+		if err == nil && left > 0 {
+			err = fmt.Errorf("%d accounts have a token that another key sealed: run account keyset reseal first", left)
+		}
 		return err
-	}
-	if left > 0 {
-		return fmt.Errorf("%d accounts have a token that another key sealed: run account keyset reseal first", left)
-	}
-	n, err := k.file.Prune(ctx, sealing)
+	})
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"postbus.dev/deploy/testbed"
+	"postbus.dev/migrations"
 	"postbus.dev/services/account"
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/internal/oauthaccount"
@@ -108,6 +109,59 @@ func TestKeysAreRotatedWhileAServiceRuns(t *testing.T) {
 		a, err := accounts[id].Open()
 		if err != nil || a.AccessToken.Reveal() != fmt.Sprint("token-", i) || accounts[id].Version != 1 {
 			t.Errorf("account %d: %v, version %d", i, err, accounts[id].Version)
+		}
+	}
+}
+
+// It has a copy of the file, which goes: that is how any file looks that cannot be
+// read.
+func TestAServiceThatReadsTheKeysetNoMoreLosesNoTokenToAPrune(t *testing.T) {
+	t.Parallel()
+	b := setupVault(t, 1)
+	copied := filepath.Join(t.TempDir(), "copy.json")
+	body, err := os.ReadFile(b.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(copied, body, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sealer, err := secret.LoadSealer(secret.Keyset{Path: copied})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(copied); err != nil {
+		t.Fatal(err)
+	}
+	blind, err := oauthaccount.NewStore(oauthaccount.StoreConfig{Pool: postgrestest.Open(t, testbed.As(b.dsn, migrations.RoleAccount)), Sealer: sealer, Service: "account"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seeing := b.store
+	b.must("rotate")
+	b.must("reseal")
+	b.store = blind
+	b.connect(1) // with the old key, after it was seen that nothing of it is left
+	if code, _, stderr := b.run("prune"); code != 1 || !strings.Contains(stderr, "1 accounts") {
+		t.Errorf("pruned what sealed since: %d %s", code, stderr)
+	}
+	b.must("reseal")
+	b.must("prune")
+	for id := range 2 { // a new account, and one that is there
+		_, err := blind.Connect(t.Context(), oauthaccount.New{UserID: b.user, Provider: "instagram", ProviderAccountID: fmt.Sprint("1784", 1+id), AccessToken: connectors.NewSecret("new")})
+		if err == nil || !strings.Contains(err.Error(), "POSTBUS_KEYSET") {
+			t.Errorf("a token was stored that no key opens: %v", err)
+		}
+	}
+	b.store = seeing
+	b.connect(2)
+	accounts, err := b.store.Get(t.Context(), b.ids)
+	if err != nil || len(accounts) != 3 {
+		t.Fatalf("%d accounts, %v", len(accounts), err)
+	}
+	for _, a := range accounts {
+		if _, err := a.Open(); err != nil {
+			t.Error(err)
 		}
 	}
 }

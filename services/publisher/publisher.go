@@ -78,7 +78,7 @@ type program struct {
 }
 
 func (p *program) openAccounts(context.Context) error {
-	sealer, err := secret.LoadSealer(secret.Keyset{Path: p.cfg.KeysetPath, KMS: p.cfg.KeysetKMS})
+	sealer, err := p.Sealer(secret.Keyset{Path: p.cfg.KeysetPath, KMS: p.cfg.KeysetKMS})
 	if err != nil {
 		return err
 	}

@@ -194,3 +194,64 @@ func TestADatabaseThatIsAwayIsAnError(t *testing.T) {
 		t.Errorf("Resolve: %v", err)
 	}
 }
+
+// sealedBy is how everything begins that the store's key seals.
+func (b bundle) sealedBy() []byte { return b.sealer.Prefix() }
+
+func TestNoTokenIsStoredThatARetiredKeySealed(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	other := []byte{1, 2, 3, 4, 5}
+	left, err := b.store.Retire(t.Context(), b.sealedBy(), [][]byte{other})
+	if left != 0 || err != nil {
+		t.Fatalf("%d left, %v", left, err)
+	}
+	id := b.account(b.user, "instagram", "1")
+	if left, err := b.store.Retire(t.Context(), other, [][]byte{b.sealedBy()}); left != 1 || err != nil {
+		t.Errorf("%d left, %v", left, err)
+	}
+	b.account(b.user, "instagram", "2") // nothing was retired with one left
+	for column := range map[string]bool{"access_token": true, "refresh_token": true} {
+		_, err := b.pool.Exec(t.Context(), `UPDATE oauth_accounts SET `+column+` = $2::bytea || 'sealed' WHERE id = $1`, id, other)
+		if err == nil || !strings.Contains(err.Error(), "taken out of the keyset") {
+			t.Errorf("%s: %v", column, err)
+		}
+	}
+	b.disconnected(id)
+}
+
+// What it seals was not there yet when a prune counted.
+func TestKeysAreRetiredAfterWhoeverIsWriting(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ctx := t.Context()
+	tx, err := b.pool.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx))
+	if _, err := tx.Exec(ctx, `INSERT INTO oauth_accounts (id, user_id, provider, provider_account_id, access_token) VALUES (gen_random_uuid(), $1, 'instagram', '1', $2)`,
+		b.user, append(b.sealedBy(), "sealed"...)); err != nil {
+		t.Fatal(err)
+	}
+	left := make(chan int, 1)
+	go func() {
+		n, err := b.store.Retire(ctx, []byte{1, 2, 3, 4, 5}, [][]byte{b.sealedBy()})
+		if err != nil {
+			t.Error(err)
+		}
+		left <- n
+	}()
+	for !query[bool](b, `SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'oauth_accounts'::regclass AND mode = 'ShareLock' AND NOT granted)`) {
+		time.Sleep(5 * time.Millisecond)
+		if len(left) > 0 || ctx.Err() != nil {
+			t.Fatal("it did not wait")
+		}
+	}
+	if err := tx.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if n := <-left; n != 1 {
+		t.Errorf("%d left", n)
+	}
+}

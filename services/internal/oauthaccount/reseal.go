@@ -21,6 +21,8 @@ const resealPage = 500
 // sealed; $1 is how everything begins that the primary seals.
 const otherKey = `(substring(access_token for 5) <> $1 OR substring(refresh_token for 5) <> $1)`
 
+const countOthers = `SELECT count(*) FROM oauth_accounts WHERE ` + otherKey
+
 const resealNext = `SELECT id, provider, provider_account_id, access_token, refresh_token FROM oauth_accounts
 WHERE id > $2 AND ` + otherKey + ` ORDER BY id LIMIT $3`
 
@@ -57,11 +59,34 @@ func (s *Store) Reseal(ctx context.Context, progress func(done int)) (Resealing,
 // SealedOtherwise counts the accounts with a token that another key than the
 // primary sealed.
 func (s *Store) SealedOtherwise(ctx context.Context) (n int, err error) {
-	err = s.pool.QueryRow(ctx, `SELECT count(*) FROM oauth_accounts WHERE `+otherKey, s.sealer.Prefix()).Scan(&n)
+	err = s.pool.QueryRow(ctx, countOthers, s.sealer.Prefix()).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("count what another key sealed: %w", err)
 	}
 	return n, nil
+}
+
+// Retire makes keys useless: from now on no token is stored that one of them
+// sealed, whoever still seals with it. sealing and retired are how everything
+// begins that the primary and those keys seal. It returns how many accounts have
+// a token that another key than the primary sealed: with any left, nothing is
+// retired.
+func (s *Store) Retire(ctx context.Context, sealing []byte, retired [][]byte) (left int, err error) {
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		// Whoever is writing has committed then, and whoever writes next is refused.
+		if _, err := tx.Exec(ctx, `LOCK TABLE oauth_accounts IN SHARE MODE`); err != nil {
+			return err
+		}
+		if err := tx.QueryRow(ctx, countOthers, sealing).Scan(&left); err != nil || left > 0 {
+			return err
+		}
+		_, err := tx.Exec(ctx, `INSERT INTO retired_keys (prefix) SELECT unnest($1::bytea[]) ON CONFLICT DO NOTHING`, retired)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("retire keys: %w", err)
+	}
+	return left, nil
 }
 
 // sealedRow is an account's tokens as they stand in its row.

@@ -21,6 +21,7 @@ import (
 	"postbus.dev/services/internal/bus"
 	"postbus.dev/services/internal/outbox"
 	"postbus.dev/services/internal/postgres"
+	"postbus.dev/services/internal/secret"
 	"postbus.dev/services/internal/telemetry"
 )
 
@@ -165,6 +166,24 @@ func (b *Base) Connectors(factor float64, more func(*connectors.Client) map[stri
 		maps.Copy(conns, more(client))
 	}
 	return conns, err
+}
+
+// Sealer loads the keyset that seals tokens. The process is not ready while it
+// cannot read the file as it is now: it goes on with the keys that it has, which
+// somebody may be about to remove.
+func (b *Base) Sealer(file secret.Keyset) (*secret.Sealer, error) {
+	s, err := secret.LoadSealer(file)
+	if err != nil {
+		return nil, err
+	}
+	b.health.Check("keyset", func(ctx context.Context) error {
+		if err := s.Check(); err != nil {
+			b.Logger.ErrorContext(ctx, "the keyset cannot be read any more: the keys of before are used", "error", err)
+			return errors.New("POSTBUS_KEYSET cannot be read as it is now: the log tells why")
+		}
+		return nil
+	})
+	return s, nil
 }
 
 // Listen takes the address of POSTBUS_HTTP_ADDR for the service's own handler,

@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +20,7 @@ import (
 
 	"postbus.dev/deploy/testbed"
 	"postbus.dev/deploy/testbed/nats"
+	"postbus.dev/services/internal/secret"
 	"postbus.dev/services/internal/telemetry/telemetrytest"
 )
 
@@ -233,5 +237,29 @@ func TestWhoAsksOnNATSIsToldWhatReadyzSays(t *testing.T) {
 			t.Fatalf("told %+v, %v", r, err)
 		}
 		return
+	}
+}
+
+func TestAProcessThatCannotReadItsKeysetIsNotReady(t *testing.T) {
+	t.Parallel()
+	b := newBase(t, nowhere)
+	file := secret.Keyset{Path: filepath.Join(t.TempDir(), "keyset.json")}
+	if _, err := b.Sealer(file); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("started without one: %v", err)
+	}
+	if err := file.Create(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Sealer(file); err != nil {
+		t.Fatal(err)
+	}
+	if c := b.health.Ready(t.Context()).Checks["keyset"]; !c.OK {
+		t.Errorf("%+v", c)
+	}
+	if err := os.Remove(file.Path); err != nil {
+		t.Fatal(err)
+	}
+	if c := b.health.Ready(t.Context()).Checks["keyset"]; c.OK || !strings.Contains(c.Error, "POSTBUS_KEYSET") || strings.Contains(c.Error, file.Path) {
+		t.Errorf("%+v", c)
 	}
 }

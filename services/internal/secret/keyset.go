@@ -178,28 +178,31 @@ func (k Keyset) Promote(ctx context.Context) (id uint32, err error) {
 }
 
 // Prune removes every key but the one that seals, and returns how many there
-// were. What they sealed does not open any more: call it when nothing is left
-// that they did, with the Sealer.Prefix by which that was seen. Where another key
-// seals by now, it refuses.
-func (k Keyset) Prune(ctx context.Context, sealing []byte) (removed int, err error) {
+// were. What they sealed does not open any more: first retire is told how
+// everything begins that the key seals which stays, and that those seal which go
+// (Sealer.Prefix). It sees to it that nothing is left that they sealed, or will
+// be: a process that cannot read the file goes on sealing with them. Its error
+// leaves all keys where they are. Nobody else changes the file meanwhile.
+func (k Keyset) Prune(ctx context.Context, retire func(stays []byte, old [][]byte) error) (removed int, err error) {
 	err = k.change(ctx, "prune keyset", func(m *keyset.Manager, keys *keyset.Handle) error {
-		if primary, err := keys.Primary(); err != nil || !bytes.Equal(prefixOf(primary.KeyID()), sealing) {
-			return errors.Join(err, errors.New("it was rotated meanwhile"))
-		}
+		var stays []byte
+		var old [][]byte
 		for i := range keys.Len() {
 			e, err := keys.Entry(i)
-			if err != nil {
+			switch {
+			case err != nil:
 				return err
-			}
-			if e.IsPrimary() {
+			case e.IsPrimary():
+				stays = prefixOf(e.KeyID())
 				continue
 			}
 			if err := m.Delete(e.KeyID()); err != nil {
 				return err
 			}
-			removed++
+			old = append(old, prefixOf(e.KeyID()))
 		}
-		return nil
+		removed = len(old)
+		return retire(stays, old)
 	})
 	return removed, err
 }

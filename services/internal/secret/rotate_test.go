@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"postbus.dev/services/internal/secret"
 )
@@ -83,7 +84,14 @@ func TestPruningLeavesTheKeyThatSeals(t *testing.T) {
 	rotate(t, file)
 	current := load(t, file)
 	second := seal(t, current)
-	if n, err := file.Prune(t.Context(), current.Prefix()); n != 1 || err != nil {
+	retire := func(stays []byte, old [][]byte) error {
+		if len(old) != 1 || !bytes.HasPrefix(first, old[0]) || !bytes.HasPrefix(second, stays) {
+			t.Errorf("retired %x, stays %x", old, stays)
+		}
+		opens(t, load(t, file), first)
+		return nil
+	}
+	if n, err := file.Prune(t.Context(), retire); n != 1 || err != nil {
 		t.Errorf("%d keys removed: %v", n, err)
 	}
 	pruned := load(t, file)
@@ -99,16 +107,58 @@ func TestPruningLeavesTheKeyThatSeals(t *testing.T) {
 	}
 }
 
-func TestNothingIsPrunedThatSealedSinceItWasCounted(t *testing.T) {
+func TestNoKeyIsRemovedThatIsNotRetiredAndNoneIsAddedMeanwhile(t *testing.T) {
 	t.Parallel()
 	file := secret.Keyset{Path: newFile(t)}
-	counted := load(t, file)
-	sealing, sealed := counted.Prefix(), seal(t, counted)
+	sealed := seal(t, load(t, file))
 	rotate(t, file)
-	if n, err := file.Prune(t.Context(), sealing); n != 0 || err == nil || !strings.Contains(err.Error(), "rotated meanwhile") {
-		t.Errorf("%d keys removed: %v", n, err)
+	left := errors.New("something is left")
+	_, err := file.Prune(t.Context(), func([]byte, [][]byte) error {
+		if _, err := file.Promote(t.Context()); err == nil || !strings.Contains(err.Error(), "try again") {
+			t.Errorf("rotated in the midst of it: %v", err)
+		}
+		return left
+	})
+	if !errors.Is(err, left) {
+		t.Error(err)
 	}
 	opens(t, load(t, file), sealed)
+}
+
+func TestAProcessThatCannotReadTheKeysetAnyMoreSaysSo(t *testing.T) {
+	t.Parallel()
+	file := secret.Keyset{Path: newFile(t)}
+	running := load(t, file)
+	fine := func(what string, want bool) {
+		t.Helper()
+		if err := running.Check(); (err == nil) != want {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	fine("unchanged", true)
+	rotate(t, file)
+	fine("rotated", true)
+	if _, err := file.Add(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(file.Path, 0o644); err != nil { // which no keyset may have
+		t.Fatal(err)
+	}
+	fine("unreadable", false)
+	fine("unreadable, asked again at once", false)
+	opens(t, running, seal(t, running))
+	if err := os.Chmod(file.Path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); running.Check() != nil; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("readable again, and not noticed")
+		}
+	}
+	if err := os.Remove(file.Path); err != nil {
+		t.Fatal(err)
+	}
+	fine("gone", false)
 }
 
 func TestOfCommandsAtTheSameMomentNoneTakesBackWhatAnotherDid(t *testing.T) {

@@ -31,6 +31,7 @@ type Sealer struct {
 	mu     sync.Mutex
 	looked time.Time // when the file was looked at last
 	failed time.Time // when it could not be read last
+	broken error     // why; nil since it could
 	state
 }
 
@@ -125,18 +126,31 @@ func (s *Sealer) current(maxAge time.Duration) keys {
 	}
 	s.looked = time.Now()
 	info, err := os.Stat(s.file.Path)
-	if err != nil || s.unchanged(info) || time.Since(s.failed) < time.Second {
+	if err == nil && !s.unchanged(info) && time.Since(s.failed) < time.Second {
+		return s.keys
+	}
+	if err != nil || s.unchanged(info) {
+		s.broken = err
 		return s.keys
 	}
 	s.mu.Unlock()
 	found, err := s.file.look()
 	s.mu.Lock()
-	if err != nil {
+	if s.broken = err; err != nil {
 		s.failed = time.Now() // the next one asks in a second, not each at once
 		return s.keys
 	}
 	s.state = found
 	return s.keys
+}
+
+// Check looks at the file, and says why the keys that it holds now are not known.
+// Until they are, the keys of before seal.
+func (s *Sealer) Check() error {
+	_ = s.current(0)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.broken
 }
 
 // knowing returns keys that include the one that sealed, if the file has it.
