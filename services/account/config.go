@@ -102,6 +102,8 @@ Settings (environment variables):
   INSTAGRAM_AUTHORIZE_URL   where a person is sent to grant access
   INSTAGRAM_TOKEN_URL       where a code is spent
   INSTAGRAM_BASE_URL        default https://graph.instagram.com
+  TIKTOK_AUTHORIZE_URL      where a person is sent to grant access
+  TIKTOK_BASE_URL           default https://open.tiktokapis.com
   OTEL_*                    OpenTelemetry's own: exporters, endpoint, sampler`
 
 // grace is what stopping takes: requests in progress, the consumer's handlers,

@@ -65,18 +65,34 @@ func IsHTTPURL(raw string) bool {
 	return err == nil && u.Host != "" && u.User == nil && (u.Scheme == "http" || u.Scheme == "https")
 }
 
+// WithQuery adds parameters to those of an address, and takes their place where
+// they have the same name.
+func WithQuery(raw string, q url.Values) (string, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "", errBadURL
+	}
+	addQuery(u, q)
+	return u.String(), nil
+}
+
+func addQuery(u *url.URL, more url.Values) {
+	if len(more) == 0 {
+		return
+	}
+	q := u.Query()
+	for k, v := range more {
+		q[k] = v
+	}
+	u.RawQuery = q.Encode()
+}
+
 func parseURL(r Request) (*url.URL, error) {
 	u, err := url.Parse(r.URL)
 	if err != nil || !IsHTTPURL(r.URL) {
 		return nil, errBadURL
 	}
-	if len(r.Query) > 0 {
-		q := u.Query()
-		for k, v := range r.Query {
-			q[k] = v
-		}
-		u.RawQuery = q.Encode()
-	}
+	addQuery(u, r.Query)
 	u.Fragment, u.RawFragment = "", ""
 	return u, nil
 }

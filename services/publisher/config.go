@@ -98,6 +98,7 @@ Settings (environment variables):
 ` + httpapi.LimitsUsage + `
   POSTBUS_LOG_LEVEL         debug, info, warn or error; default info
   INSTAGRAM_BASE_URL        default https://graph.instagram.com
+  TIKTOK_BASE_URL           default https://open.tiktokapis.com
   OTEL_*                    OpenTelemetry's own: exporters, endpoint, sampler`
 
 // grace is what stopping takes beside the running steps: requests in progress,

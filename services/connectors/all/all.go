@@ -8,6 +8,7 @@ import (
 
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/connectors/instagram"
+	"postbus.dev/services/connectors/tiktok"
 )
 
 // Config configures every connector.
@@ -28,7 +29,7 @@ func New(cfg Config) (map[string]connectors.Connector, error) {
 	list := map[string]connectors.Connector{}
 	var faults []error
 	for _, build := range []func(Config) (connectors.Connector, error){
-		newInstagram,
+		newInstagram, newTikTok,
 	} {
 		p, err := build(cfg)
 		if err != nil {
@@ -48,5 +49,12 @@ func newInstagram(cfg Config) (connectors.Connector, error) {
 		Client: cfg.Client, BaseURL: cfg.Env("INSTAGRAM_BASE_URL"), Version: cfg.Env("INSTAGRAM_API_VERSION"), TimeFactor: cfg.TimeFactor,
 		ClientID: cfg.Env("INSTAGRAM_CLIENT_ID"), ClientSecret: connectors.NewSecret(cfg.Env("INSTAGRAM_CLIENT_SECRET")),
 		AuthorizeURL: cfg.Env("INSTAGRAM_AUTHORIZE_URL"), TokenURL: cfg.Env("INSTAGRAM_TOKEN_URL"),
+	})
+}
+
+func newTikTok(cfg Config) (connectors.Connector, error) {
+	return tiktok.New(tiktok.Config{
+		Client: cfg.Client, BaseURL: cfg.Env("TIKTOK_BASE_URL"), AuthorizeURL: cfg.Env("TIKTOK_AUTHORIZE_URL"), TimeFactor: cfg.TimeFactor,
+		ClientID: cfg.Env("TIKTOK_CLIENT_ID"), ClientSecret: connectors.NewSecret(cfg.Env("TIKTOK_CLIENT_SECRET")),
 	})
 }

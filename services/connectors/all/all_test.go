@@ -18,34 +18,41 @@ func TestNewKnowsEveryConnectorByItsName(t *testing.T) {
 			t.Errorf("%s is listed as %s", p.Provider(), name)
 		}
 	}
-	if _, ok := list["instagram"]; !ok {
-		t.Error("instagram is missing")
+	for _, name := range []string{"instagram", "tiktok"} {
+		if _, ok := list[name]; !ok {
+			t.Errorf("%s is missing", name)
+		}
 	}
 }
 
 // Whoever publishes needs no client settings; a half of them is a mistake.
 func TestClientSettingsAreAllOrNone(t *testing.T) {
 	t.Parallel()
-	env := map[string]string{"INSTAGRAM_CLIENT_ID": "1", "INSTAGRAM_CLIENT_SECRET": "s"}
-	cfg := Config{Client: connectors.NewClient(connectors.ClientConfig{}), Env: func(k string) string { return env[k] }}
-	list, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if u, err := list["instagram"].(connectors.Authorizer).AuthorizeURL(t.Context(), connectors.AuthorizeRequest{}); err != nil || !strings.Contains(u, "client_id=1") {
-		t.Errorf("got %s, %v", u, err)
-	}
-	delete(env, "INSTAGRAM_CLIENT_SECRET")
-	if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), "client secret") {
-		t.Errorf("got %v", err)
+	for provider, sent := range map[string]string{"instagram": "client_id=1", "tiktok": "client_key=1"} {
+		prefix := strings.ToUpper(provider)
+		env := map[string]string{prefix + "_CLIENT_ID": "1", prefix + "_CLIENT_SECRET": "s"}
+		cfg := Config{Client: connectors.NewClient(connectors.ClientConfig{}), Env: func(k string) string { return env[k] }}
+		list, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u, err := list[provider].(connectors.Authorizer).AuthorizeURL(t.Context(), connectors.AuthorizeRequest{}); err != nil || !strings.Contains(u, sent) {
+			t.Errorf("got %s, %v", u, err)
+		}
+		delete(env, prefix+"_CLIENT_SECRET")
+		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), provider+": client id and client secret") {
+			t.Errorf("got %v", err)
+		}
 	}
 }
 
 func TestNewNamesASettingThatIsWrong(t *testing.T) {
 	t.Parallel()
-	env := map[string]string{"INSTAGRAM_BASE_URL": "graph.instagram.com"}
+	env := map[string]string{"INSTAGRAM_BASE_URL": "graph.instagram.com", "TIKTOK_AUTHORIZE_URL": "tiktok"}
 	_, err := New(Config{Client: connectors.NewClient(connectors.ClientConfig{}), Env: func(k string) string { return env[k] }})
-	if err == nil || !strings.Contains(err.Error(), "instagram: base URL") {
-		t.Errorf("got %v", err)
+	for _, want := range []string{"instagram: base URL", "tiktok: authorize URL"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v", err)
+		}
 	}
 }

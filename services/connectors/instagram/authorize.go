@@ -40,19 +40,10 @@ func (c *Connector) AuthorizeURL(_ context.Context, r connectors.AuthorizeReques
 	if err := c.app.configured(); err != nil {
 		return "", err
 	}
-	u, err := url.Parse(c.app.authorizeURL)
-	if err != nil {
-		return "", fmt.Errorf("make authorize URL: %w", err)
-	}
-	q := u.Query()
-	for name, value := range map[string]string{
-		"client_id": c.app.id, "redirect_uri": r.RedirectURI, "response_type": "code",
-		"scope": scopeBasic + "," + scopePublish, "state": r.State,
-	} {
-		q.Set(name, value)
-	}
-	u.RawQuery = q.Encode()
-	return u.String(), nil
+	return connectors.WithQuery(c.app.authorizeURL, url.Values{
+		"client_id": {c.app.id}, "redirect_uri": {r.RedirectURI}, "response_type": {"code"},
+		"scope": {scopeBasic + "," + scopePublish}, "state": {r.State},
+	})
 }
 
 // PKCE is false: Business Login documents none.

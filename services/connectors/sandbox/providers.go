@@ -3,6 +3,7 @@ package sandbox
 import (
 	"postbus.dev/services/connectors/sandbox/instagram"
 	"postbus.dev/services/connectors/sandbox/stage"
+	"postbus.dev/services/connectors/sandbox/tiktok"
 )
 
 // providers is the list of stand-ins: one line each.
@@ -10,5 +11,6 @@ func providers(st *stage.Stage, p Profile) []stage.Provider {
 	hostile := p == Hostile
 	return []stage.Provider{
 		instagram.New(st, instagram.For(hostile)),
+		tiktok.New(st, tiktok.For(hostile)),
 	}
 }
