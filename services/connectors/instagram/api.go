@@ -23,6 +23,7 @@ const (
 	callExchange  = "token_exchange"
 	callMe        = "me"
 	callRevoke    = "permissions_delete"
+	callRefresh   = "token_refresh"
 )
 
 // request is one call of the API. The token travels in a header: a query ends
