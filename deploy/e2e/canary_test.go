@@ -167,7 +167,8 @@ func (c *canary) sings(spans *collector) {
 	for secret, kind := range c.d.Chirp.Secrets() {
 		c.add(kind, secret)
 	}
-	f := c.finder()
+	// Events, database and spans; HTTP answers; logs; metrics.
+	f := newFinder(c.secrets, c.w.Accounts[0], "caller-of-list-accounts", "connecting an account ended", "postbus_connect_")
 	for place, text := range places {
 		found := f.in(text)
 		for _, kind := range found {
@@ -229,24 +230,57 @@ type spelling struct{ text, kind string }
 // clean which cannot be read.
 const sought = "no secret"
 
-func (c *canary) finder() *finder {
+// newFinder looks for secrets, each with its kind, and for what is no secret.
+func newFinder(secrets map[string]string, others ...string) *finder {
 	f := &finder{by: map[string][]spelling{}}
-	for secret, kind := range c.secrets {
-		for _, text := range []string{
-			secret, hex.EncodeToString([]byte(secret)), url.QueryEscape(secret),
-			base64.StdEncoding.EncodeToString([]byte(secret)), base64.RawURLEncoding.EncodeToString([]byte(secret)),
-		} {
+	for secret, kind := range secrets {
+		for _, text := range spellings(secret) {
 			f.add(text, kind)
 		}
 	}
-	// Events, database and spans; HTTP answers; logs; metrics.
-	for _, text := range []string{c.w.Accounts[0], "caller-of-list-accounts", "connecting an account ended", "postbus_connect_"} {
+	for _, text := range others {
 		f.add(text, sought)
 	}
 	return f
 }
 
+// spellings are the ways in which a text is written on the way to where somebody
+// reads it: as it is or in JSON, and either of them in a URL, as a bytea, within
+// something in base64.
+func spellings(secret string) (all []string) {
+	inJSON := func(escape bool) string {
+		var b bytes.Buffer
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(escape)
+		_ = e.Encode(secret)
+		return strings.Trim(b.String(), "\n\"")
+	}
+	forms := []string{secret, inJSON(false), inJSON(true)}
+	slices.Sort(forms)
+	for _, form := range slices.Compact(forms) {
+		all = append(all, encoded(form)...)
+	}
+	return all
+}
+
+func encoded(text string) []string {
+	raw := []byte(text)
+	inHex := hex.EncodeToString(raw)
+	all := []string{text, url.QueryEscape(text), url.PathEscape(text), inHex, strings.ToUpper(inHex)}
+	for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+		for before := range 3 { // what stands before it moves its bits, as with a user name
+			moved := encoding.EncodeToString(append(make([]byte, before), raw...))
+			whole := (before + len(raw)) / 3 * 4 // the rest depends on what follows
+			all = append(all, moved[(before*4+2)/3:whole])
+		}
+	}
+	return all
+}
+
 func (f *finder) add(text, kind string) {
+	if len(text) < shortest {
+		return
+	}
 	f.heads[int(text[0])<<8|int(text[1])] = true
 	f.by[text[:shortest]] = append(f.by[text[:shortest]], spelling{text, kind})
 }

@@ -124,6 +124,8 @@ func (m mutation) try(ctx context.Context, dir string) (verdict string, ok bool)
 	switch {
 	case err == nil:
 		return "SURVIVED", false
+	case !bytes.Contains(out, []byte(m.Says)):
+		return "red, but it does not say " + m.Says, false
 	case bytes.Contains(out, []byte("--- FAIL")) || bytes.Contains(out, []byte("panic: test timed out")):
 		return "red", true
 	default:

@@ -15,6 +15,7 @@ type mutation struct {
 	New  string
 	Pkg  string // directory of the test
 	Test string // -run
+	Says string // what the test has to say, where it may fail for other reasons too
 }
 
 //go:embed mutations.json
