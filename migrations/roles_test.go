@@ -122,7 +122,6 @@ var rights = map[string]map[string]string{
 	"connect_links":      {migrations.RoleAccount: "SELECT INSERT UPDATE DELETE"},
 	"connect_states":     {migrations.RoleAccount: "SELECT INSERT UPDATE DELETE"},
 	"provider_callbacks": {migrations.RoleAccount: "SELECT INSERT UPDATE DELETE"},
-	"former_accounts":    {migrations.RoleAccount: "SELECT INSERT UPDATE DELETE"},
 	"retired_keys":       {migrations.RoleAccount: "SELECT INSERT", migrations.RoleRefresher: "SELECT"},
 	"publishes":          {migrations.RolePublisher: "SELECT INSERT UPDATE DELETE"},
 	"publish_attempts":   {migrations.RolePublisher: "SELECT INSERT DELETE"},
@@ -134,8 +133,8 @@ var rights = map[string]map[string]string{
 	"oauth_accounts": {
 		migrations.RoleAccount: "SELECT INSERT UPDATE DELETE",
 		// All but refresh_token.
-		migrations.RolePublisher: "SELECT(access_token,connected_at,created_at,disconnect_next_at,disconnect_reason,disconnect_version,disconnecting_at,drained_at,erase,expires_at,failed_at,failure_class,failure_count,id,lease_owner,lease_until,metadata,provider,provider_account_id,quiet_at,refresh_after,refresh_expires_at,scope,send_by,status,token_type,token_version,updated_at,user_id,username,version)",
-		migrations.RoleRefresher: "SELECT UPDATE(access_token,expires_at,failed_at,failure_class,failure_count,lease_owner,lease_until,quiet_at,refresh_after,refresh_expires_at,refresh_token,scope,send_by,status,token_type,token_version,updated_at,version)",
+		migrations.RolePublisher: "SELECT(access_token,connected_at,created_at,disconnect_next_at,disconnect_reason,disconnect_version,disconnecting_at,drained_at,erase,expires_at,expiring_told,failed_at,failure_class,failure_count,id,lease_owner,lease_until,metadata,provider,provider_account_id,quiet_at,refresh_after,refresh_expires_at,scope,send_by,status,token_type,token_version,updated_at,user_id,username,version)",
+		migrations.RoleRefresher: "SELECT UPDATE(access_token,expires_at,expiring_told,failed_at,failure_class,failure_count,lease_owner,lease_until,quiet_at,refresh_after,refresh_expires_at,refresh_token,scope,send_by,status,token_type,token_version,updated_at,version)",
 	},
 }
 

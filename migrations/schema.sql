@@ -58,6 +58,7 @@ CREATE TABLE oauth_accounts (
   erase boolean NOT NULL DEFAULT false,     -- the row goes in the end, and the content of its publishes
   disconnect_version bigint,                -- version with which disconnecting began: what drains an earlier one does not count
   connected_at timestamptz NOT NULL DEFAULT now(), -- last: a provider's call of before is about another connection
+  expiring_told boolean NOT NULL DEFAULT false, -- that this grant ends soon
   UNIQUE (provider, provider_account_id),
   CONSTRAINT oauth_accounts_active_has_token CHECK (status IN ('disconnecting', 'disconnected') OR access_token IS NOT NULL),
   CONSTRAINT oauth_accounts_lease CHECK ((lease_owner IS NULL) = (lease_until IS NULL)),
@@ -69,24 +70,9 @@ CREATE TABLE oauth_accounts (
   CONSTRAINT oauth_accounts_erase CHECK (NOT erase OR status = 'disconnecting')
 ) WITH (fillfactor = 85);
 CREATE INDEX oauth_accounts_user_provider ON oauth_accounts (user_id, provider);
-CREATE INDEX oauth_accounts_refresh_after ON oauth_accounts (refresh_after) WHERE refresh_after IS NOT NULL;
+CREATE INDEX oauth_accounts_refresh_after ON oauth_accounts (provider, refresh_after) WHERE status IN ('active', 'reauth_required');
 CREATE INDEX oauth_accounts_callback_id ON oauth_accounts (provider, (metadata ->> 'callback_id')); -- what some providers call an account in their callbacks
 CREATE INDEX oauth_accounts_disconnect_next_at ON oauth_accounts (disconnect_next_at) WHERE disconnect_next_at IS NOT NULL;
-
--- Accounts that their users had disconnected, and that are others' now, under other
--- ids. Who asks a provider that their data be deleted means these too.
-CREATE TABLE former_accounts (
-  id uuid PRIMARY KEY,
-  user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
-  provider text NOT NULL,
-  provider_account_id text NOT NULL,
-  callback_id text,
-  erase boolean NOT NULL DEFAULT false             -- it was asked for: the content of its publishes goes, then the row
-);
-CREATE INDEX former_accounts_user ON former_accounts (user_id);
-CREATE INDEX former_accounts_provider_account_id ON former_accounts (provider, provider_account_id);
-CREATE INDEX former_accounts_callback_id ON former_accounts (provider, callback_id);
-CREATE INDEX former_accounts_erase ON former_accounts (id) WHERE erase;
 
 -- Keys that were taken out of the keyset. What one of them sealed opens nowhere.
 CREATE TABLE retired_keys (
@@ -423,7 +409,7 @@ REVOKE ALL ON FUNCTION outbox_make_partitions(integer), outbox_drop_partitions(i
 -- them). Nobody but the owner may TRUNCATE, or take anything out of the outbox.
 GRANT USAGE ON SCHEMA public TO postbus_account, postbus_publisher, postbus_refresher;
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON users, api_keys, oauth_accounts, former_accounts, connect_links, connect_states, provider_callbacks, budgets TO postbus_account;
+GRANT SELECT, INSERT, UPDATE, DELETE ON users, api_keys, oauth_accounts, connect_links, connect_states, provider_callbacks, budgets TO postbus_account;
 GRANT SELECT ON gates TO postbus_account;
 GRANT SELECT, INSERT ON retired_keys TO postbus_account;
 GRANT EXECUTE ON FUNCTION publishes_blank(uuid, uuid) TO postbus_account;
@@ -432,7 +418,7 @@ GRANT EXECUTE ON FUNCTION publishes_blank(uuid, uuid) TO postbus_account;
 GRANT SELECT ON users, api_keys TO postbus_publisher;
 GRANT UPDATE (last_used_at) ON api_keys TO postbus_publisher;
 GRANT SELECT (id, user_id, provider, provider_account_id, username, access_token, token_type, scope, expires_at, refresh_expires_at, metadata, status, token_version,
-  version, refresh_after, lease_owner, lease_until, send_by, quiet_at, failure_count, failure_class, failed_at, created_at, updated_at, disconnect_reason,
+  version, refresh_after, lease_owner, lease_until, send_by, quiet_at, failure_count, failure_class, failed_at, expiring_told, created_at, updated_at, disconnect_reason,
   disconnecting_at, disconnect_next_at, drained_at, erase, disconnect_version, connected_at) ON oauth_accounts TO postbus_publisher;
 GRANT SELECT, INSERT, UPDATE, DELETE ON publishes, gates, budgets TO postbus_publisher;
 GRANT SELECT, INSERT, DELETE ON publish_attempts TO postbus_publisher;
@@ -440,7 +426,7 @@ GRANT SELECT, INSERT, UPDATE ON account_lanes TO postbus_publisher;
 
 GRANT SELECT ON users, oauth_accounts, gates, retired_keys TO postbus_refresher;
 GRANT UPDATE (access_token, refresh_token, token_type, scope, expires_at, refresh_expires_at, status, token_version, version, refresh_after, lease_owner, lease_until,
-  send_by, quiet_at, failure_count, failure_class, failed_at, updated_at) ON oauth_accounts TO postbus_refresher;
+  send_by, quiet_at, failure_count, failure_class, failed_at, expiring_told, updated_at) ON oauth_accounts TO postbus_refresher;
 GRANT SELECT, INSERT, UPDATE, DELETE ON budgets TO postbus_refresher;
 
 -- Each relays its own events and no others. A partition by its own name is

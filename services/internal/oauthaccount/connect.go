@@ -146,7 +146,8 @@ WITH a AS (
     token_type = coalesce(nullif($5, ''), 'bearer'), scope = $6, expires_at = $7,
     refresh_expires_at = CASE WHEN $4::bytea IS NULL THEN a.refresh_expires_at ELSE $8 END,
     refresh_after = $9, metadata = coalesce($10::jsonb, a.metadata), status = 'active',
-    failure_count = 0, failure_class = NULL, failed_at = NULL,
+    failure_count = 0, failure_class = NULL, failed_at = NULL, expiring_told = false,
+    lease_owner = NULL, lease_until = NULL, send_by = NULL, quiet_at = NULL,
     disconnect_reason = NULL, disconnecting_at = NULL, drained_at = NULL,
     token_version = a.token_version + 1, connected_at = now(), updated_at = now(),
     version = a.version + CASE a.status WHEN 'reauth_required' THEN 2 ELSE 1 END
@@ -174,7 +175,7 @@ func (s *Store) put(ctx context.Context, tx pgx.Tx, r row) (Connected, error) {
 		case old.Status != Disconnected:
 			return Connected{}, ErrTaken
 		}
-		if _, err := tx.Exec(ctx, supersedeSQL, old.ID); err != nil {
+		if _, err := tx.Exec(ctx, `DELETE FROM oauth_accounts WHERE id = $1`, old.ID); err != nil {
 			return Connected{}, err
 		}
 	}

@@ -2,10 +2,9 @@ package oauthaccount
 
 // Statements, for tests that ask for their plans.
 const (
-	ResolveSQL     = resolveSQL
-	ClaimSQL       = claimSQL
-	LeaversSQL     = leaversSQL
-	EraseFormerSQL = eraseFormerSQL
+	ResolveSQL = resolveSQL
+	ClaimSQL   = claimSQL
+	LeaversSQL = leaversSQL
 )
 
 // SelectSQL is the statement of Disconnect that finds its accounts.

@@ -47,7 +47,8 @@ func (t *Taker) status(w http.ResponseWriter, r *http.Request) {
 	}
 	left := 0
 	if err == nil && found && len(asked.accounts) > 0 {
-		left, err = t.cfg.Accounts.Left(r.Context(), asked.accounts)
+		there, getErr := t.cfg.Accounts.Get(r.Context(), asked.accounts)
+		left, err = len(there), getErr
 	}
 	if err != nil {
 		t.cfg.Logger.ErrorContext(r.Context(), "look how a deletion stands", "error", err)
