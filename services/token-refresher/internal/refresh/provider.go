@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"postbus.dev/services/connectors"
+	"postbus.dev/services/internal/oauthaccount"
 )
 
 // uncallable is the time that an account takes whose provider is not called.
@@ -18,6 +19,7 @@ type provider struct {
 
 	mu    sync.Mutex
 	under int       // accounts under way
+	more  int       // so many were taken last, and there may be more; else 0
 	until time.Time // it rests until then; on the monotonic clock
 }
 
@@ -42,13 +44,35 @@ func (p *provider) call() time.Duration {
 	return rule.Call
 }
 
-func (p *provider) enter() { p.change(1) }
-func (p *provider) leave() { p.change(-1) }
-
-func (p *provider) change(n int) {
+func (p *provider) enter() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.under += n
+	p.under++
+}
+
+// leave says whether to look for more now: where as many were due as there was room
+// for, once half of those have gone, so that a claim takes many.
+func (p *provider) leave() (more bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.under--
+	return p.more > 0 && p.under <= p.more/2
+}
+
+// claimed notes whether a claim left accounts behind.
+func (p *provider) claimed(due []oauthaccount.Refreshing, room int) {
+	n := 0
+	for _, d := range due {
+		if d.Provider == p.name {
+			n++
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.more = 0
+	if n == room {
+		p.more = n
+	}
 }
 
 func (p *provider) inFlight() int {

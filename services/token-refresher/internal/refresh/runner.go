@@ -195,6 +195,9 @@ func (r *Runner) lookOnce(ctx context.Context) error {
 		for _, d := range due {
 			r.start(context.WithoutCancel(ctx), d)
 		}
+		for _, name := range names {
+			r.providers[name].claimed(due, room)
+		}
 	}
 	return nil
 }
@@ -229,8 +232,9 @@ func (r *Runner) start(ctx context.Context, d oauthaccount.Refreshing) {
 	p.enter()
 	r.turns.Go(func() {
 		defer func() {
-			p.leave()
-			r.Poke() // there is room
+			if p.leave() {
+				r.Poke()
+			}
 		}()
 		t := &turn{r: r, p: p, d: d}
 		t.run(ctx)
