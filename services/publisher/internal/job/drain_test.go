@@ -106,6 +106,29 @@ func TestARequestReadAfterAReconnectIsTakenBeforeThatIsTold(t *testing.T) {
 	}
 }
 
+// The account service waits ten minutes for a drain, and no longer: then the
+// account may be connected again.
+func TestARequestReadAfterAReconnectIsNotEndedByTheDrainOfBefore(t *testing.T) {
+	b := setup(t)
+	b.disconnecting(b.a, 2)
+	fresh := b.stored(b.a, b.of(7)) // connected in version 4, which nobody has told yet
+	if left := b.left(0); len(left) != 0 {
+		t.Errorf("the drain ends %d publishes", len(left))
+	}
+	if w := b.write(b.a, arm(fresh.Publish, fresh.Fence)); !w.Moved {
+		t.Error("not armed, though the account was seen to be connected")
+	}
+	b.disconnecting(b.b, 2) // both once more, and late
+	b.connected(4)
+	if taken := b.stored(b.b, b.of(7)); taken.Stale {
+		t.Error("it drains again")
+	}
+	b.disconnecting(b.b, 8)
+	if taken := b.stored(b.b, b.of(7)); !taken.Stale {
+		t.Error("the next disconnecting counts for nothing")
+	}
+}
+
 func TestAStaleRequestIsToldFromARepeatAndLeavesItsTombstone(t *testing.T) {
 	b := setup(t)
 	known, buried := b.of(1), b.of(1)

@@ -63,15 +63,20 @@ func (s *Store) Store(ctx context.Context, n *New) (Taken, error) {
 	return s.intake.Do(ctx, &own)
 }
 
+// isBack: whoever asks has seen the account connected in a later version than that
+// in which it began to drain. That the account is back may be told only later, and
+// the drain of before must not end what is asked for now.
+const isBack = `l.draining_at IS NOT NULL AND l.link_version < excluded.account_version`
+
 // sqlTakeLanes takes the lanes that are free and wanted; of the others it
 // lowers next_at, which tells their owners to look. A repeat touches no lane.
 const sqlTakeLanes = `
-INSERT INTO account_lanes AS l (account_id, owner, fence, until, next_at)
-SELECT u.account_id, CASE WHEN u.want THEN $4::uuid END, 1, CASE WHEN u.want THEN clock_timestamp() + $5 * interval '1 microsecond' END,
+INSERT INTO account_lanes AS l (account_id, account_version, owner, fence, until, next_at)
+SELECT u.account_id, u.account_version, CASE WHEN u.want THEN $4::uuid END, 1, CASE WHEN u.want THEN clock_timestamp() + $5 * interval '1 microsecond' END,
   CASE WHEN u.want THEN clock_timestamp() + $5 * interval '1 microsecond' ELSE u.next_at END
 FROM (
-  SELECT account_id, bool_or(want) AS want, min(coalesce(next_at, clock_timestamp())) AS next_at
-  FROM unnest($1::uuid[], $2::uuid[], $3::boolean[], $6::timestamptz[]) AS x(id, account_id, want, next_at)
+  SELECT account_id, max(account_version) AS account_version, bool_or(want) AS want, min(coalesce(next_at, clock_timestamp())) AS next_at
+  FROM unnest($1::uuid[], $2::uuid[], $3::boolean[], $6::timestamptz[], $7::bigint[]) AS x(id, account_id, want, next_at, account_version)
   WHERE NOT EXISTS (SELECT 1 FROM publishes p WHERE p.id = x.id)
   GROUP BY account_id ORDER BY account_id
 ) u
@@ -82,7 +87,12 @@ ON CONFLICT (account_id) DO UPDATE SET
   next_at = CASE WHEN (l.owner IS NULL OR l.until <= clock_timestamp()) AND excluded.owner IS NOT NULL THEN excluded.until
     WHEN l.owner = $4 AND l.until > clock_timestamp() AND excluded.owner IS NOT NULL THEN l.next_at
     WHEN excluded.owner IS NOT NULL THEN least(l.next_at, clock_timestamp())
-    ELSE least(l.next_at, excluded.next_at) END
+    ELSE least(l.next_at, excluded.next_at) END,
+  link_version = CASE WHEN ` + isBack + ` THEN excluded.account_version ELSE l.link_version END,
+  account_version = CASE WHEN ` + isBack + ` THEN greatest(l.account_version, excluded.account_version) ELSE l.account_version END,
+  draining = CASE WHEN ` + isBack + ` THEN NULL ELSE l.draining END,
+  draining_at = CASE WHEN ` + isBack + ` THEN NULL ELSE l.draining_at END,
+  drained_at = CASE WHEN ` + isBack + ` THEN NULL ELSE l.drained_at END
 RETURNING account_id, owner, fence, coalesce(extract(epoch FROM until - clock_timestamp()) * 1000000, 0)::bigint, EXISTS (SELECT 1 FROM publishes p WHERE p.account_id = l.account_id AND p.next_at IS NOT NULL)`
 
 // sqlInsert runs under the locks of sqlTakeLanes: a lane that drains would not
@@ -264,6 +274,7 @@ type newColumns struct {
 	laneOf, laneAccount                                   [][16]byte
 	want                                                  []bool
 	laneNext                                              []pgtype.Timestamptz
+	laneVersion                                           []int64
 	eventOf                                               [][16]byte
 	eventState                                            []string
 	accountVersion                                        []int64
@@ -283,6 +294,7 @@ func (c *newColumns) add(n *New) {
 	if p.State == Accepted {
 		c.laneOf, c.laneAccount = append(c.laneOf, p.ID), append(c.laneAccount, p.AccountID)
 		c.want, c.laneNext = append(c.want, n.Want), append(c.laneNext, stamp(p.NextAt))
+		c.laneVersion = append(c.laneVersion, n.AccountVersion)
 	}
 	for range n.rows.ids {
 		c.eventOf, c.eventState = append(c.eventOf, p.ID), append(c.eventState, string(p.State))
@@ -305,7 +317,7 @@ func (s *Store) insertArgs(ns []*New) (args, laneArgs []any, ids [][16]byte) {
 		c.state, c.due, c.next, c.expires, c.scheduled, c.failure, c.parent, c.tstate,
 		s.cfg.Service, c.eventOf, c.eventState, rows.ids, rows.streams, rows.subjects, rows.bodies, c.accountVersion,
 	}
-	laneArgs = []any{c.laneOf, c.laneAccount, c.want, [16]byte(s.cfg.Owner), s.cfg.Lease.Microseconds(), c.laneNext}
+	laneArgs = []any{c.laneOf, c.laneAccount, c.want, [16]byte(s.cfg.Owner), s.cfg.Lease.Microseconds(), c.laneNext, c.laneVersion}
 	return args, laneArgs, c.id
 }
 
