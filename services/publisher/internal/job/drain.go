@@ -22,13 +22,14 @@ import (
 // sqlDisconnecting: versions put the account's events in order, however often and
 // in whatever order they come. The lane is made where there is none, so that a
 // request that is on its way meets it. A held one's owner is told: the account
-// that it has in memory is stale.
+// that it has in memory is stale. What drains already has the time that it began
+// with: that it is to be erased too may be told later.
 const sqlDisconnecting = `
 INSERT INTO account_lanes AS l (account_id, account_version, link_version, draining, draining_at)
 VALUES ($1, $2, $2, $3, clock_timestamp())
 ON CONFLICT (account_id) DO UPDATE SET
   account_version = greatest(l.account_version, excluded.account_version), link_version = excluded.link_version,
-  draining = excluded.draining, draining_at = excluded.draining_at, drained_at = NULL,
+  draining = excluded.draining, draining_at = CASE WHEN l.drained_at IS NULL THEN coalesce(l.draining_at, excluded.draining_at) ELSE excluded.draining_at END, drained_at = NULL,
   next_at = CASE WHEN l.owner IS NULL THEN l.next_at ELSE least(l.next_at, clock_timestamp()) END
 WHERE l.link_version < excluded.link_version`
 

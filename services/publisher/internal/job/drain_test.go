@@ -129,6 +129,25 @@ func TestARequestReadAfterAReconnectIsNotEndedByTheDrainOfBefore(t *testing.T) {
 	}
 }
 
+func TestAnErasureThatIsAskedForMeanwhileGivesADrainNoMoreTime(t *testing.T) {
+	b := setup(t)
+	sent := b.stored(b.a, b.request())
+	tr := arm(sent.Publish, sent.Fence)
+	tr.NextIn, tr.SendIn, tr.Settle = time.Hour, time.Millisecond, time.Millisecond
+	b.write(b.a, tr)
+	b.disconnecting(b.a, 2)
+	if _, err := b.pool.Exec(t.Context(), `UPDATE account_lanes SET draining_at = draining_at - interval '1 hour'`); err != nil {
+		t.Fatal(err)
+	}
+	b.disconnecting(b.b, 3)
+	waitFor(t, func() bool { return len(b.left(30*time.Minute)) == 1 })
+	b.connected(4)
+	b.disconnecting(b.b, 5)
+	if left := b.left(30 * time.Minute); len(left) != 0 {
+		t.Error("another drain has begun in the past")
+	}
+}
+
 func TestAStaleRequestIsToldFromARepeatAndLeavesItsTombstone(t *testing.T) {
 	b := setup(t)
 	known, buried := b.of(1), b.of(1)
