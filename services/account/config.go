@@ -104,6 +104,9 @@ Settings (environment variables):
   INSTAGRAM_BASE_URL        default https://graph.instagram.com
   TIKTOK_AUTHORIZE_URL      where a person is sent to grant access
   TIKTOK_BASE_URL           default https://open.tiktokapis.com
+  ONLYFANS_API_KEY          of our team at the gateway, OnlyFansAPI.com
+  ONLYFANS_AUTHORIZE_URL    the page that opens the gateway's login; no default
+  ONLYFANS_BASE_URL         default https://app.onlyfansapi.com
   OTEL_*                    OpenTelemetry's own: exporters, endpoint, sampler`
 
 // grace is what stopping takes: requests in progress, the consumer's handlers,

@@ -76,7 +76,7 @@ type Grant struct {
 	ExpiresIn        time.Duration // of the access token, from now; 0: it does not expire
 	RefreshExpiresIn time.Duration // of the refresh token, from now; 0: it does not expire, or there is none
 	// RefreshIn is when the grant should be refreshed first, from now, by the
-	// provider's own rule; 0: there is nothing to refresh.
+	// provider's own rule, or looked at first by a Checker; 0: neither.
 	RefreshIn time.Duration
 	// Metadata is the connector's own facts of the account, a JSON object; nil for
 	// none. No secret is in it. At CallbackID stands the account's name in the

@@ -99,6 +99,7 @@ Settings (environment variables):
   POSTBUS_LOG_LEVEL         debug, info, warn or error; default info
   INSTAGRAM_BASE_URL        default https://graph.instagram.com
   TIKTOK_BASE_URL           default https://open.tiktokapis.com
+  ONLYFANS_BASE_URL         default https://app.onlyfansapi.com
   OTEL_*                    OpenTelemetry's own: exporters, endpoint, sampler`
 
 // grace is what stopping takes beside the running steps: requests in progress,

@@ -8,6 +8,7 @@ import (
 
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/connectors/instagram"
+	"postbus.dev/services/connectors/onlyfans"
 	"postbus.dev/services/connectors/tiktok"
 )
 
@@ -29,7 +30,7 @@ func New(cfg Config) (map[string]connectors.Connector, error) {
 	list := map[string]connectors.Connector{}
 	var faults []error
 	for _, build := range []func(Config) (connectors.Connector, error){
-		newInstagram, newTikTok,
+		newInstagram, newTikTok, newOnlyFans,
 	} {
 		p, err := build(cfg)
 		if err != nil {
@@ -56,5 +57,12 @@ func newTikTok(cfg Config) (connectors.Connector, error) {
 	return tiktok.New(tiktok.Config{
 		Client: cfg.Client, BaseURL: cfg.Env("TIKTOK_BASE_URL"), AuthorizeURL: cfg.Env("TIKTOK_AUTHORIZE_URL"), TimeFactor: cfg.TimeFactor,
 		ClientID: cfg.Env("TIKTOK_CLIENT_ID"), ClientSecret: connectors.NewSecret(cfg.Env("TIKTOK_CLIENT_SECRET")),
+	})
+}
+
+func newOnlyFans(cfg Config) (connectors.Connector, error) {
+	return onlyfans.New(onlyfans.Config{
+		Client: cfg.Client, BaseURL: cfg.Env("ONLYFANS_BASE_URL"), AuthorizeURL: cfg.Env("ONLYFANS_AUTHORIZE_URL"), TimeFactor: cfg.TimeFactor,
+		Key: connectors.NewSecret(cfg.Env("ONLYFANS_API_KEY")),
 	})
 }

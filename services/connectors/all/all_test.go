@@ -18,7 +18,7 @@ func TestNewKnowsEveryConnectorByItsName(t *testing.T) {
 			t.Errorf("%s is listed as %s", p.Provider(), name)
 		}
 	}
-	for _, name := range []string{"instagram", "tiktok"} {
+	for _, name := range []string{"instagram", "tiktok", "onlyfans"} {
 		if _, ok := list[name]; !ok {
 			t.Errorf("%s is missing", name)
 		}
@@ -48,9 +48,9 @@ func TestClientSettingsAreAllOrNone(t *testing.T) {
 
 func TestNewNamesASettingThatIsWrong(t *testing.T) {
 	t.Parallel()
-	env := map[string]string{"INSTAGRAM_BASE_URL": "graph.instagram.com", "TIKTOK_AUTHORIZE_URL": "tiktok"}
+	env := map[string]string{"INSTAGRAM_BASE_URL": "graph.instagram.com", "TIKTOK_AUTHORIZE_URL": "tiktok", "ONLYFANS_AUTHORIZE_URL": "page"}
 	_, err := New(Config{Client: connectors.NewClient(connectors.ClientConfig{}), Env: func(k string) string { return env[k] }})
-	for _, want := range []string{"instagram: base URL", "tiktok: authorize URL"} {
+	for _, want := range []string{"instagram: base URL", "tiktok: authorize URL", "onlyfans: authorize URL"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v", err)
 		}

@@ -29,7 +29,10 @@ type Connect struct {
 	Connector func(baseURL string, c *connectors.Client, configured bool) (connectors.Connector, error)
 	// Spends is the call that spends a code, as method and path.
 	Spends string
-	// Scopes are those that publishing needs.
+	// Rereads: that call reads what code and state name, and spends nothing. Then
+	// it may be made again.
+	Rereads bool
+	// Scopes are those that publishing needs; none where the provider has none.
 	Scopes []string
 	// Callbacks are the kinds that the provider calls us with; none without a
 	// CallbackReader.

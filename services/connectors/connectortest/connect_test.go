@@ -271,6 +271,7 @@ func TestBadAuthorizerIsFoundOut(t *testing.T) {
 	}{
 		"puts the secret into the address": {connects, "a secret is shown"},
 		"sends the code again":             {breaks(AnswerLost), "sent the code 2 times"},
+		"knows nobody by the state":        {func(c Connect) func(*connecting) { c.Rereads = true; return c.replays }, "another state: no error"},
 		"quotes the answer":                {replays, "a secret is shown"},
 		"knows no error":                   {replays, "an error of kind unknown"},
 		"refreshes too late":               {connects, "a refresh after its end"},

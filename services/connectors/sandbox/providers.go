@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"postbus.dev/services/connectors/sandbox/instagram"
+	"postbus.dev/services/connectors/sandbox/onlyfans"
 	"postbus.dev/services/connectors/sandbox/stage"
 	"postbus.dev/services/connectors/sandbox/tiktok"
 )
@@ -12,5 +13,6 @@ func providers(st *stage.Stage, p Profile) []stage.Provider {
 	return []stage.Provider{
 		instagram.New(st, instagram.For(hostile)),
 		tiktok.New(st, tiktok.For(hostile)),
+		onlyfans.New(st, onlyfans.For(hostile)),
 	}
 }
