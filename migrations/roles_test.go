@@ -122,6 +122,7 @@ var rights = map[string]map[string]string{
 	"connect_links":      {migrations.RoleAccount: "SELECT INSERT UPDATE DELETE"},
 	"connect_states":     {migrations.RoleAccount: "SELECT INSERT UPDATE DELETE"},
 	"provider_callbacks": {migrations.RoleAccount: "SELECT INSERT UPDATE DELETE"},
+	"former_accounts":    {migrations.RoleAccount: "SELECT INSERT UPDATE DELETE"},
 	"retired_keys":       {migrations.RoleAccount: "SELECT INSERT", migrations.RoleRefresher: "SELECT"},
 	"publishes":          {migrations.RolePublisher: "SELECT INSERT UPDATE DELETE"},
 	"publish_attempts":   {migrations.RolePublisher: "SELECT INSERT DELETE"},

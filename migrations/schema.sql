@@ -74,6 +74,21 @@ CREATE INDEX oauth_accounts_refresh_after ON oauth_accounts (provider, refresh_a
 CREATE INDEX oauth_accounts_callback_id ON oauth_accounts (provider, (metadata ->> 'callback_id')); -- what some providers call an account in their callbacks
 CREATE INDEX oauth_accounts_disconnect_next_at ON oauth_accounts (disconnect_next_at) WHERE disconnect_next_at IS NOT NULL;
 
+-- Accounts that their users had disconnected, and that are others' now, under other
+-- ids. Who asks a provider that their data be deleted means these too.
+CREATE TABLE former_accounts (
+  id uuid PRIMARY KEY,
+  user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+  provider text NOT NULL,
+  provider_account_id text NOT NULL,
+  callback_id text,
+  erase boolean NOT NULL DEFAULT false             -- it was asked for: the content of its publishes goes, then the row
+);
+CREATE INDEX former_accounts_user ON former_accounts (user_id);
+CREATE INDEX former_accounts_provider_account_id ON former_accounts (provider, provider_account_id);
+CREATE INDEX former_accounts_callback_id ON former_accounts (provider, callback_id);
+CREATE INDEX former_accounts_erase ON former_accounts (id) WHERE erase;
+
 -- Keys that were taken out of the keyset. What one of them sealed opens nowhere.
 CREATE TABLE retired_keys (
   prefix bytea PRIMARY KEY CHECK (length(prefix) = 5), -- how everything begins that it sealed
@@ -409,7 +424,7 @@ REVOKE ALL ON FUNCTION outbox_make_partitions(integer), outbox_drop_partitions(i
 -- them). Nobody but the owner may TRUNCATE, or take anything out of the outbox.
 GRANT USAGE ON SCHEMA public TO postbus_account, postbus_publisher, postbus_refresher;
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON users, api_keys, oauth_accounts, connect_links, connect_states, provider_callbacks, budgets TO postbus_account;
+GRANT SELECT, INSERT, UPDATE, DELETE ON users, api_keys, oauth_accounts, former_accounts, connect_links, connect_states, provider_callbacks, budgets TO postbus_account;
 GRANT SELECT ON gates TO postbus_account;
 GRANT SELECT, INSERT ON retired_keys TO postbus_account;
 GRANT EXECUTE ON FUNCTION publishes_blank(uuid, uuid) TO postbus_account;

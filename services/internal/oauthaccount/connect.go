@@ -175,7 +175,7 @@ func (s *Store) put(ctx context.Context, tx pgx.Tx, r row) (Connected, error) {
 		case old.Status != Disconnected:
 			return Connected{}, ErrTaken
 		}
-		if _, err := tx.Exec(ctx, `DELETE FROM oauth_accounts WHERE id = $1`, old.ID); err != nil {
+		if _, err := tx.Exec(ctx, supersedeSQL, old.ID); err != nil {
 			return Connected{}, err
 		}
 	}

@@ -40,14 +40,8 @@ func (sel Select) where() (string, []any, error) {
 	case sel.UserID != uuid.Nil:
 		return `a.user_id = $1`, []any{sel.UserID}, nil
 	case storable(sel.Provider):
-		keys := []string{} // none selects nothing
-		for _, k := range sel.Keys {
-			if storable(k) {
-				keys = append(keys, k)
-			}
-		}
 		return `a.provider = $1 AND (a.provider_account_id = ANY ($2) OR a.metadata ->> 'callback_id' = ANY ($2))
-  AND a.connected_at <= coalesce($3::timestamptz, 'infinity')`, []any{sel.Provider, keys, orNull(sel.ConnectedBy)}, nil
+  AND a.connected_at <= coalesce($3::timestamptz, 'infinity')`, []any{sel.Provider, allStorable(sel.Keys), orNull(sel.ConnectedBy)}, nil
 	}
 	return "", nil, errors.New("no account, user or provider is named")
 }

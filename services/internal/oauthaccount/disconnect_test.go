@@ -537,6 +537,7 @@ func TestAccountsToDisconnectAreLookedUpByIndex(t *testing.T) {
 		args []any
 	}{
 		"by key":  {oauthaccount.SelectSQL(oauthaccount.Select{Provider: "instagram", Keys: []string{"1"}}), []any{"instagram", []string{"1"}, nil}},
+		"former":  {oauthaccount.EraseFormerSQL, []any{"instagram", []string{"1"}}},
 		"claim":   {oauthaccount.ClaimSQL, []any{10, time.Minute}},
 		"leavers": {oauthaccount.LeaversSQL, []any{10, time.Minute}},
 	} {

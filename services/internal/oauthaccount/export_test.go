@@ -2,9 +2,10 @@ package oauthaccount
 
 // Statements, for tests that ask for their plans.
 const (
-	ResolveSQL = resolveSQL
-	ClaimSQL   = claimSQL
-	LeaversSQL = leaversSQL
+	ResolveSQL     = resolveSQL
+	ClaimSQL       = claimSQL
+	LeaversSQL     = leaversSQL
+	EraseFormerSQL = eraseFormerSQL
 )
 
 // SelectSQL is the statement of Disconnect that finds its accounts.

@@ -3,6 +3,7 @@ package oauthaccount
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -190,4 +191,9 @@ func resolveArgs(targets []Target) []any {
 // and with it every other target.
 func storable(s string) bool {
 	return s != "" && utf8.ValidString(s) && !strings.ContainsRune(s, 0)
+}
+
+// allStorable is never nil: of an empty list a condition selects nothing.
+func allStorable(texts []string) []string {
+	return slices.DeleteFunc(append([]string{}, texts...), func(s string) bool { return !storable(s) })
 }

@@ -58,8 +58,11 @@ type Accounts interface {
 	DisconnectIn(ctx context.Context, tx pgx.Tx, sel oauthaccount.Select, reason string, erase bool) ([]oauthaccount.Account, error)
 	// Find returns the provider's accounts that one of the keys names.
 	Find(ctx context.Context, provider string, keys []string) ([]oauthaccount.Account, error)
-	// Get returns the accounts that there still are.
-	Get(ctx context.Context, ids [][16]byte) (map[uuid.UUID]oauthaccount.Account, error)
+	// EraseFormerIn asks for the same of those that the keys named before another
+	// user connected them.
+	EraseFormerIn(ctx context.Context, tx pgx.Tx, provider string, keys []string) ([]uuid.UUID, error)
+	// Left counts those that are not erased yet.
+	Left(ctx context.Context, ids [][16]byte) (int, error)
 }
 
 // Taker takes callbacks. It is safe for concurrent use.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"postbus.dev/services/connectors"
@@ -94,6 +95,37 @@ func TestADeletionErasesAndTellsWhereToLook(t *testing.T) {
 	b.exec(`DELETE FROM oauth_accounts`)
 	if a := look(); a.status != 200 || !strings.Contains(a.body, "Your data is deleted") {
 		t.Errorf("shown %d %s", a.status, a.body)
+	}
+}
+
+// She disconnected it, and somebody else connected it since.
+func TestADeletionReachesWhatFormerUsersOfTheAccountPublished(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	hers := b.account("example", "1", "app-1")
+	b.exec(`UPDATE oauth_accounts SET status = 'disconnected', access_token = NULL`)
+	b.exec(`INSERT INTO publishes (id, account_id, user_id, provider, request, state, due_at, expires_at, ended_at) VALUES (gen_random_uuid(), $1, $2, 'example', 'hers', 'canceled', now(), now(), now())`, hers, b.user)
+	b.user = uuid.Must(uuid.NewV7())
+	b.exec(`INSERT INTO users (id, external_id) VALUES ($1, 'bob')`, b.user)
+	his := b.account("example", "1", "app-1")
+	b.account("example", "2", "app-2")
+	if his == hers {
+		t.Fatal("it has the same id")
+	}
+	d := b.call("deletion", erasure("x", "app-1")).deletion(t)
+	if b.status(his) != "disconnecting deletion_requested erase" {
+		t.Errorf("the account is %s", b.status(his))
+	}
+	b.exec(`DELETE FROM oauth_accounts WHERE id = $1`, his)
+	look := func() string { return b.send(http.MethodGet, strings.TrimPrefix(d.URL, b.url), "").body }
+	if page := look(); !strings.Contains(page, "is being deleted") {
+		t.Errorf("shown, with what she published still there: %s", page)
+	}
+	if err := b.accounts.BlankFormer(t.Context(), 10); err != nil {
+		t.Fatal(err)
+	}
+	if page := look(); !strings.Contains(page, "Your data is deleted") || query[int](b, `SELECT count(*) FROM publishes WHERE request IS NOT NULL`) != 0 {
+		t.Errorf("shown %s", page)
 	}
 }
 

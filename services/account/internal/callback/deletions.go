@@ -47,8 +47,7 @@ func (t *Taker) status(w http.ResponseWriter, r *http.Request) {
 	}
 	left := 0
 	if err == nil && found && len(asked.accounts) > 0 {
-		there, getErr := t.cfg.Accounts.Get(r.Context(), asked.accounts)
-		left, err = len(there), getErr
+		left, err = t.cfg.Accounts.Left(r.Context(), asked.accounts)
 	}
 	if err != nil {
 		t.cfg.Logger.ErrorContext(r.Context(), "look how a deletion stands", "error", err)

@@ -35,8 +35,9 @@ type done struct {
 	replayed bool
 	code     string // of a deletion
 	accounts []oauthaccount.Account
-	events   int // publish.provider_notified
-	skipped  int // notices that no event could be made of
+	former   []uuid.UUID // accounts of before another user's, with a deletion
+	events   int         // publish.provider_notified
+	skipped  int         // notices that no event could be made of
 }
 
 // take acts on a call, or finds that it was taken before. Two copies at once are
@@ -56,7 +57,7 @@ func (s store) take(ctx context.Context, c call) (done, error) {
 		if err := s.disconnect(ctx, tx, c, &d); err != nil {
 			return err
 		}
-		if err := note(ctx, tx, digest, d.accounts); err != nil {
+		if err := note(ctx, tx, digest, d); err != nil {
 			return err
 		}
 		return outbox.Append(ctx, tx, s.service, evs...)
@@ -120,18 +121,24 @@ func (s store) disconnect(ctx context.Context, tx pgx.Tx, c call, d *done) (err 
 		d.accounts, err = s.accounts.DisconnectIn(ctx, tx, sel, events.DisconnectRevokedAtProvider, false)
 	case connectors.CallbackDeletion:
 		d.accounts, err = s.accounts.DisconnectIn(ctx, tx, sel, events.DisconnectDeletionRequested, true)
+		if err == nil {
+			d.former, err = s.accounts.EraseFormerIn(ctx, tx, c.provider, c.call.AccountKeys)
+		}
 	}
 	return err
 }
 
 // note keeps which accounts it was about, for the status of a deletion.
-func note(ctx context.Context, tx pgx.Tx, digest [sha256.Size]byte, accounts []oauthaccount.Account) error {
-	if len(accounts) == 0 {
-		return nil
+func note(ctx context.Context, tx pgx.Tx, digest [sha256.Size]byte, d done) error {
+	var ids [][16]byte
+	for _, a := range d.accounts {
+		ids = append(ids, a.ID)
 	}
-	ids := make([][16]byte, len(accounts))
-	for i, a := range accounts {
-		ids[i] = a.ID
+	for _, id := range d.former {
+		ids = append(ids, id)
+	}
+	if len(ids) == 0 {
+		return nil
 	}
 	_, err := tx.Exec(ctx, `UPDATE provider_callbacks SET account_ids = $2 WHERE digest = $1`, digest[:], ids)
 	return err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"go.opentelemetry.io/otel/attribute"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
@@ -293,4 +294,39 @@ func gauge(t *testing.T, reader sdkmetric.Reader, name string) float64 {
 		return g.DataPoints[0].Value
 	}
 	return -1
+}
+
+func TestWhatFormerUsersPublishedGoesWhenItIsAskedFor(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	first := map[uuid.UUID]bool{} // asked for or not
+	for id, asked := range map[string]bool{"asked for": true, "not": false} {
+		hers := b.connect(b.user.ID, id)
+		b.exec(`UPDATE oauth_accounts SET status = 'disconnected', access_token = NULL, refresh_token = NULL`)
+		b.exec(`INSERT INTO publishes (id, account_id, user_id, provider, request, state, due_at, expires_at, ended_at) VALUES (gen_random_uuid(), $1, $2, 'test', 'hers', 'canceled', now(), now(), now())`, hers, b.user.ID)
+		b.connect(b.newUser("next of "+id).ID, id)
+		first[hers] = asked
+	}
+	err := pgx.BeginFunc(t.Context(), b.owner, func(tx pgx.Tx) error {
+		ids, err := b.store.EraseFormerIn(t.Context(), tx, "test", []string{"asked for", "\x00"})
+		if len(ids) != 1 || !first[ids[0]] {
+			t.Errorf("%v, of %v", ids, first)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.start(b.job(nil))
+	b.eventually("one is erased", func() bool { return query[int](b, `SELECT count(*) FROM former_accounts`) == 1 })
+	for id, asked := range first {
+		if kept := query[bool](b, `SELECT request IS NOT NULL FROM publishes WHERE account_id = $1`, id); kept == asked {
+			t.Errorf("asked for: %v, kept: %v", asked, kept)
+		}
+	}
+	b.beginDeletion(b.user.ID)
+	b.eventually("she is deleted", func() bool { return query[int](b, `SELECT count(*) FROM users WHERE id = $1`, b.user.ID) == 0 })
+	if n := query[int](b, `SELECT (SELECT count(*) FROM former_accounts) + (SELECT count(*) FROM publishes WHERE request IS NOT NULL)`); n != 0 {
+		t.Errorf("%d rows are left of a user who was deleted", n)
+	}
 }

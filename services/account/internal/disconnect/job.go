@@ -146,8 +146,11 @@ func (j *Job) Run(ctx context.Context) error {
 	}
 }
 
+// formerAtOnce is how many accounts of before another user's one look erases.
+const formerAtOnce = 10
+
 func (j *Job) look(ctx context.Context) error {
-	return errors.Join(j.takeUsersOut(ctx), j.takeAccountsOut(ctx), j.measure(ctx))
+	return errors.Join(j.takeUsersOut(ctx), j.takeAccountsOut(ctx), j.cfg.Accounts.BlankFormer(ctx, formerAtOnce), j.measure(ctx))
 }
 
 // takeAccountsOut claims as many accounts as there are free slots. Nobody else
