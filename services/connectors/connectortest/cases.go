@@ -80,14 +80,16 @@ func (s Suite) repeats(t *testing.T) {
 	})
 }
 
-// neverSleeps runs the connector with its production times, which the runner
-// shortens: a wait inside a step would be seen.
+// neverSleeps runs the connector with a hundred times its production times, which
+// the runner shortens: a wait inside a step would be seen, also where a machine is
+// slow by itself.
 func (s Suite) neverSleeps(t *testing.T) {
+	const longer = 100
 	s.each(t, func(t *testing.T, p connectors.Post) {
-		b := s.setup(t, 1)
+		b := s.setup(t, longer)
 		b.check(b.run(p, func(c *Config) {
-			c.Longest = time.Second
-			c.Sleep = func(d time.Duration) { time.Sleep(time.Duration(float64(d) * s.Factor)) }
+			c.Longest = 15 * time.Second
+			c.Sleep = func(d time.Duration) { time.Sleep(time.Duration(float64(d) * s.Factor / longer)) }
 		}), Completed)
 	})
 }

@@ -1,20 +1,10 @@
 package connectortest
 
 import (
-	"bytes"
-	"fmt"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
-	"slices"
-	"strings"
-	"sync"
 	"testing"
 	"time"
-
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"postbus.dev/services/connectors"
 )
@@ -81,85 +71,25 @@ func (c Connect) Run(t *testing.T) {
 	t.Run("spends a code once whatever happens", func(t *testing.T) { t.Parallel(); c.spendsOnce(t) })
 }
 
-// connecting is one test: stand-in, wire and connector, and every text that
-// came of it.
+// connecting is one test.
 type connecting struct {
 	ConnectBench
-	t          testing.TB
+	*scene
 	suite      Connect
-	wire       *Wire
-	base       string
-	publisher  connectors.Connector
 	authorizer connectors.Authorizer
-	spans      *tracetest.SpanRecorder
-
-	mu    sync.Mutex
-	log   bytes.Buffer
-	texts []string
-	codes []string
+	codes      []string
 }
 
 // setup makes a test; what it finds wrong is told to report.
 func (c Connect) setup(t *testing.T, report testing.TB, timeout time.Duration) *connecting {
 	t.Helper()
-	b := &connecting{ConnectBench: c.New(t), t: report, suite: c, spans: tracetest.NewSpanRecorder()}
-	b.wire = NewWire(b.Handler)
-	server := httptest.NewServer(b.wire)
-	client := connectors.NewClient(connectors.ClientConfig{
-		TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(b.spans)), Timeout: timeout,
-		Logger: slog.New(slog.NewTextHandler(writer{b}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	b := &connecting{ConnectBench: c.New(t), suite: c}
+	b.scene = newScene(t, report, stage{
+		handler: b.Handler, connector: c.Connector, timeout: timeout, request: c.Request,
+		secrets: func() []string { return append(b.Secrets(), b.codes...) },
 	})
-	t.Cleanup(func() {
-		b.wire.Close()
-		client.Close()
-		server.Close()
-		b.check()
-	})
-	b.base = server.URL
-	p, err := c.Connector(server.URL, client, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.publisher = p
-	b.authorizer = p.(connectors.Authorizer)
+	b.authorizer = b.connector.(connectors.Authorizer)
 	return b
-}
-
-// writer is the log of a test.
-type writer struct{ b *connecting }
-
-func (w writer) Write(p []byte) (int, error) {
-	w.b.mu.Lock()
-	defer w.b.mu.Unlock()
-	return w.b.log.Write(p)
-}
-
-// say keeps what a caller would print of a value.
-func (b *connecting) say(values ...any) {
-	for _, v := range values {
-		b.texts = append(b.texts, fmt.Sprintf("%v %+v %#v", v, v, v))
-		if err, ok := v.(error); ok {
-			b.texts = append(b.texts, fmt.Sprintf("%+v", *connectors.AsError(err)))
-		}
-	}
-}
-
-// check looks through everything that was said, and at what was asked.
-func (b *connecting) check() {
-	for _, wrong := range b.wire.wrong("", b.suite.Request) {
-		b.t.Error(wrong)
-	}
-	texts := append(slices.Clone(b.texts), b.log.String())
-	for _, s := range b.spans.Ended() {
-		texts = append(texts, fmt.Sprintf("span %s %+v %+v %+v", s.Name(), s.Attributes(), s.Events(), s.Status()))
-	}
-	for _, secret := range append(b.Secrets(), b.codes...) {
-		for _, text := range texts {
-			if strings.Contains(text, secret) || strings.Contains(text, url.QueryEscape(secret)) {
-				b.t.Errorf("a secret is shown: %s", text)
-			}
-		}
-	}
 }
 
 // exchange goes the way of a person who leaves some scopes out.
@@ -202,15 +132,4 @@ func (b *connecting) spend(x connectors.Exchange) (connectors.Grant, error) {
 	g, err := b.authorizer.Exchange(b.t.Context(), x)
 	b.say(x, g, err)
 	return g, err
-}
-
-// wantKind holds an error to the contract, and to the kinds that are right.
-func (b *connecting) wantKind(what string, err error, kinds ...connectors.Kind) {
-	b.t.Helper()
-	b.say(err)
-	if err == nil {
-		b.t.Errorf("%s: no error", what)
-	} else if e := connectors.AsError(err); !slices.Contains(kinds, e.Kind) || e.Code == "" {
-		b.t.Errorf("%s: an error of kind %v, code %q: %v", what, e.Kind, e.Code, err)
-	}
 }

@@ -198,7 +198,7 @@ func (c Connect) stops(b *connecting) {
 }
 
 func (c Connect) imports(b *connecting) {
-	importer, ok := b.publisher.(connectors.Importer)
+	importer, ok := b.connector.(connectors.Importer)
 	if !ok {
 		return
 	}
@@ -226,7 +226,7 @@ func (c Connect) imports(b *connecting) {
 }
 
 func (c Connect) revokes(b *connecting) {
-	revoker, ok := b.publisher.(connectors.Revoker)
+	revoker, ok := b.connector.(connectors.Revoker)
 	if !ok {
 		return
 	}
@@ -250,7 +250,7 @@ func (c Connect) revokes(b *connecting) {
 }
 
 func (c Connect) reader(b *connecting) connectors.CallbackReader {
-	r, ok := b.publisher.(connectors.CallbackReader)
+	r, ok := b.connector.(connectors.CallbackReader)
 	if ok != (len(c.Callbacks) > 0) {
 		b.t.Fatalf("reads callbacks: %v, and there are %v", ok, c.Callbacks)
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -18,15 +19,17 @@ type Trouble string
 // The troubles. After each but the first two the stand-in has carried the call
 // out.
 const (
-	RequestLost       Trouble = "request lost"               // reset before the stand-in sees it
-	ErrorBefore       Trouble = "503 instead of the call"    // not carried out
-	AnswerLost        Trouble = "answer lost"                // reset after it
-	AnswerCut         Trouble = "answer cut in the middle"   //
-	AnswerEmpty       Trouble = "connection closed after it" // without a byte
-	ErrorAfter        Trouble = "500 after the call"
-	AnswerUnreadable  Trouble = "HTML instead of the answer"
-	Silence           Trouble = "no answer at all"
-	InformationBefore Trouble = "103 before the answer" // no trouble at all
+	RequestLost        Trouble = "request lost"               // reset before the stand-in sees it
+	ErrorBefore        Trouble = "503 instead of the call"    // not carried out
+	AnswerLost         Trouble = "answer lost"                // reset after it
+	AnswerCut          Trouble = "answer cut in the middle"   //
+	AnswerEmpty        Trouble = "connection closed after it" // without a byte
+	ErrorAfter         Trouble = "500 after the call"
+	AnswerUnreadable   Trouble = "HTML instead of the answer"
+	AnswerBare         Trouble = "{} instead of the answer"
+	AnswerWithoutToken Trouble = "an empty access_token in the answer"
+	Silence            Trouble = "no answer at all"
+	InformationBefore  Trouble = "103 before the answer" // no trouble at all
 )
 
 func (t Trouble) executes() bool { return t != RequestLost && t != ErrorBefore }
@@ -165,6 +168,10 @@ func (w *Wire) spoil(rw http.ResponseWriter, r *http.Request, t Trouble, answer 
 		http.Error(rw, "internal error", http.StatusInternalServerError)
 	case AnswerUnreadable:
 		_, _ = io.WriteString(rw, "<html>Sorry, something went wrong.</html>")
+	case AnswerBare:
+		_, _ = io.WriteString(rw, "{}")
+	case AnswerWithoutToken:
+		_, _ = rw.Write(regexp.MustCompile(`"access_token":\s*"[^"]*"`).ReplaceAll(body, []byte(`"access_token":""`)))
 	case InformationBefore:
 		rw.WriteHeader(http.StatusEarlyHints)
 		rw.WriteHeader(answer.StatusCode)

@@ -360,6 +360,7 @@ func TestEveryAnswerToAnExchangeIsRetryOrReject(t *testing.T) {
 		"long token: application limit":     {longPath, graphError(4, 0), retry, limit, ""},
 		"long token: undocumented":          {longPath, graphError(424242, 0), retry, away, ""},
 		"long token: empty":                 {longPath, reply{body: `{"expires_in":5}`}, retry, away, "unreadable"},
+		"me: our app is refused":            {mePath, graphError(101, 0), reject, ours, "client id or secret"},
 		"me: restricted":                    {mePath, graphError(25, 2207050), reject, connectors.CodeAccountRestricted, "restricted"},
 		"me: too many calls":                {mePath, graphError(80002, 0), retry, limit, ""},
 		"me: 502":                           {mePath, reply{status: 502}, retry, away, ""},

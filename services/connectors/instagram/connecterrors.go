@@ -20,7 +20,7 @@ type refused struct {
 // secret: the person begins anew, and Meta's text says which it was.
 func codeRows() map[int]refused {
 	again := refused{connectors.KindReject, connectors.CodeReauthRequired, ""}
-	client := refused{connectors.KindReject, connectors.CodeInternal, "Instagram refuses our client id or secret"}
+	client := refused{connectors.KindReject, connectors.CodeInternal, appRefused}
 	return map[int]refused{
 		http.StatusBadRequest: again, http.StatusUnauthorized: client, http.StatusForbidden: client,
 		http.StatusTooManyRequests: {connectors.KindRetry, connectors.CodeRateLimited, "too many calls"},
@@ -38,6 +38,13 @@ func connectRows() map[connectors.Kind]refused {
 		connectors.KindReject:      {kind: connectors.KindReject},
 	}
 }
+
+const appRefused = "Instagram refuses our client id or secret"
+
+// refusesApp: our app is unknown or disabled ("Error validating application"),
+// whoever's token it is. The code is an old one of Meta's and on no page of this
+// API.
+func (e *apiError) refusesApp() bool { return !e.Unreadable && !e.OAuth && e.Code == 101 }
 
 // readOAuth reads an answer of the code endpoint. Its errors have an envelope
 // of their own, beside the Graph API's.
@@ -73,6 +80,9 @@ func (k *connection) refusal(e *apiError) *connectors.Error {
 		if !ok {
 			r = refused{connectors.KindReject, connectors.CodeReauthRequired, ""}
 		}
+	}
+	if e.refusesApp() {
+		r = refused{connectors.KindReject, connectors.CodeInternal, appRefused}
 	}
 	out := &connectors.Error{
 		Kind: r.kind, Code: cmp.Or(r.code, act.code), Call: e.Call, ProviderCode: e.providerCode(),

@@ -59,8 +59,10 @@ func (c *Connector) notRefreshed(e *apiError, a connectors.Account) *connectors.
 		Message: cmp.Or(text, quotable(e.Message, []string{a.AccessToken.Reveal()})),
 	}
 	switch {
+	case e.refusesApp():
+		out.Kind, out.Code, out.Message = connectors.KindReject, connectors.CodeInternal, appRefused
 	case act.kind == connectors.KindWait:
-		out.Kind, out.Scope, out.Wait = act.kind, act.scope, c.scale(cmp.Or(regain(e.Header), act.wait))
+		out.Kind, out.Reason, out.Scope, out.Wait = act.kind, act.reason, act.scope, c.scale(cmp.Or(regain(e.Header), act.wait))
 	case act.kind == connectors.KindReject:
 		out.Code, out.Wait = connectors.CodeUnavailable, c.scale(earlyWait)
 	case e.grantGone(), e.lacksPermission():

@@ -57,8 +57,17 @@ func TestARefreshThatFailsSaysWhatItMeansForTheAccount(t *testing.T) {
 		"less than a day old":           {graphError(100, 0), kept, ""},
 		"checkpoint":                    {graphError(190, 459), kept, ""},
 		"unconfirmed":                   {graphError(190, 464), kept, ""},
+		"unknown trouble":               {graphError(1, 0), kept, ""},
 		"rate limit of the account":     {graphError(80002, 0), connectors.KindWait, ""},
 		"rate limit of the app":         {graphError(4, 0), connectors.KindWait, ""},
+		"rate limit of the user":        {graphError(17, 0), connectors.KindWait, ""},
+		"rate limit of the page":        {graphError(32, 0), connectors.KindWait, ""},
+		"rate limit of the call":        {graphError(613, 0), connectors.KindWait, ""},
+		"our app is refused":            {graphError(101, 0), connectors.KindReject, ""},
+		"session over":                  {graphError(102, 0), gone, connectors.ReasonInvalidGrant},
+		"invalid":                       {graphError(190, 467), gone, connectors.ReasonInvalidGrant},
+		"invalid, in another spelling":  {graphError(467, 0), gone, connectors.ReasonInvalidGrant},
+		"no permission at all":          {graphError(200, 0), gone, connectors.ReasonRevoked},
 		"expired":                       {graphError(190, 463), gone, connectors.ReasonExpired},
 		"expired, in another spelling":  {graphError(463, 0), gone, connectors.ReasonExpired},
 		"dead, nobody says why":         {graphError(190, 0), gone, connectors.ReasonInvalidGrant},
@@ -70,8 +79,12 @@ func TestARefreshThatFailsSaysWhatItMeansForTheAccount(t *testing.T) {
 		b.on(refreshPath, c.answer)
 		g, err := b.refresh()
 		e := wantError(t, err, c.kind)
-		if e.Reason != c.reason || !g.AccessToken.Empty() {
-			t.Errorf("%s: reason %q, want %q, and %+v", name, e.Reason, c.reason, g)
+		want := c.reason
+		if c.kind == connectors.KindWait {
+			want = connectors.ReasonRateLimit
+		}
+		if e.Reason != want || !g.AccessToken.Empty() || (c.kind == connectors.KindReject) != (e.Code == connectors.CodeInternal) {
+			t.Errorf("%s: reason %q, want %q, code %q, and %+v", name, e.Reason, want, e.Code, g)
 		}
 		if waits := c.kind == connectors.KindWait; waits != (e.Scope != "") || waits && e.Wait <= 0 {
 			t.Errorf("%s: waits %v at %q", name, e.Wait, e.Scope)

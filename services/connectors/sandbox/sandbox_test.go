@@ -302,6 +302,8 @@ func (b *bundle) subject(call, container, media string) (method, path string, pa
 		return "GET", "/" + media, map[string]any{"fields": "permalink"}
 	case instagram.CallList:
 		return "GET", "/me/media", map[string]any{"fields": "caption"}
+	case instagram.CallRefresh:
+		return "GET", "/refresh_access_token", map[string]any{"grant_type": "ig_refresh_token"}
 	default:
 		b.t.Fatalf("no subject for %s", call)
 		return "", "", nil
@@ -310,7 +312,8 @@ func (b *bundle) subject(call, container, media string) (method, path string, pa
 
 func TestEveryRowOfTheTableIsPlayed(t *testing.T) {
 	t.Parallel()
-	b := setup(t, sandbox.Config{}, sandbox.ServeConfig{})
+	old := stage.Account{Provider: instagram.Name, Username: "demo", TokenAge: stage.Duration(48 * time.Hour)} // to be refreshed
+	b := setup(t, sandbox.Config{Accounts: []stage.Account{old}}, sandbox.ServeConfig{})
 	_, out, err := b.publish(b.ready())
 	media, ok := out["id"].(string)
 	if err != nil || !ok {

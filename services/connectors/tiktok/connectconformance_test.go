@@ -11,6 +11,7 @@ import (
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/connectors/connectortest"
 	"postbus.dev/services/connectors/sandbox"
+	"postbus.dev/services/connectors/sandbox/sandboxtest"
 	"postbus.dev/services/connectors/sandbox/stage"
 	standin "postbus.dev/services/connectors/sandbox/tiktok"
 	"postbus.dev/services/connectors/tiktok"
@@ -18,47 +19,6 @@ import (
 
 // factor makes a provider's minute 0.6 s: a code is good for 6 s.
 const factor = 0.01
-
-// connectBench starts a sandbox of the hostile profile.
-func connectBench(t *testing.T) connectortest.ConnectBench {
-	t.Helper()
-	sb, err := sandbox.New(sandbox.Config{Factor: factor})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(sb.Close)
-	app, acct := sb.Clients(standin.Name)[0], sb.Accounts(standin.Name)[0]
-	return connectortest.ConnectBench{
-		Handler: sb.Handler(), RedirectURI: app.RedirectURIs[0], AccountID: acct.ID,
-		Works: func(token string) bool {
-			list := sb.Tokens(stage.TokenFilter{Token: token})
-			return len(list) == 1 && list[0].Dead == nil && !list[0].Expired()
-		},
-		Decide: func(t testing.TB, authorizeURL string, deny ...string) *url.URL {
-			back, err := sandbox.Person{Account: acct.ID, Deny: deny}.Decide(t.Context(), browser(), authorizeURL)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return back
-		},
-		Kill: func() { sb.RevokeTokens(stage.TokenFilter{Account: acct.ID}, stage.Dead{Code: 1}) },
-		Secrets: func() []string {
-			list := []string{app.Secret}
-			for _, tk := range sb.Tokens(stage.TokenFilter{}) {
-				list = append(list, tk.Value)
-			}
-			return list
-		},
-	}
-}
-
-// browser follows no redirect: the way back leads to us.
-func browser() *http.Client {
-	return &http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
 
 // connector is the connector for a stand-in; not configured, it has no client.
 func connector(base string, c *connectors.Client, configured bool) (connectors.Connector, error) {
@@ -70,10 +30,26 @@ func connector(base string, c *connectors.Client, configured bool) (connectors.C
 	return tiktok.New(cfg)
 }
 
+// at is a sandbox of the hostile profile.
+func at(t *testing.T) sandboxtest.At {
+	t.Helper()
+	return sandboxtest.New(t, standin.Name, sandbox.Config{Factor: factor})
+}
+
 func TestConnectingConformance(t *testing.T) {
 	connectortest.Connect{
-		New: connectBench, Connector: connector, Spends: "POST /tiktok/v2/oauth/token/", Request: checkRequest,
+		New:       func(t *testing.T) connectortest.ConnectBench { return at(t).Connect() },
+		Connector: connector, Spends: "POST /tiktok/v2/oauth/token/", Request: checkRequest,
 		Scopes: []string{"user.info.basic", "video.publish"},
+	}.Run(t)
+}
+
+func TestRefreshingConformance(t *testing.T) {
+	connectortest.Refresh{
+		New: func(t *testing.T) connectortest.RefreshBench {
+			return at(t).Refresh(stage.Fault{Switch: "rate_limited"})
+		},
+		Connector: connector, Request: checkRequest,
 	}.Run(t)
 }
 

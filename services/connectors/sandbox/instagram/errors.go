@@ -141,6 +141,7 @@ func texts(key string) (text, bool) {
 		"100/2207023":   {message: "The media type is unknown.", title: "Unknown media type"},
 		"100/2207028":   {message: "Your post won't work as a carousel. Carousels need at least 2 photos/videos and no more than 10 photos/videos.", title: "Carousel size"},
 		"100/2207040":   {message: "Cannot use more than the maximum of tags per created media.", title: "Too many tags"},
+		"101":           {message: "Error validating application. Cannot get application info due to a system error."},
 		"102":           {message: "Session key invalid or no longer valid"},
 		"190":           {message: "Error validating access token: Session has expired on Monday, 01-Dec-25 11:00:00 PST."},
 		"190/458":       {message: "Error validating access token: The user has not authorized application 123."},

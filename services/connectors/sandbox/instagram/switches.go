@@ -42,6 +42,8 @@ func (ig *Instagram) answers() []stage.Switch {
 		{name: "rate_limited", about: "80002 with the usage header: too many calls to this account", code: 80002,
 			params: map[string]string{"delay": "until access is regained, as the header says it, default 19m"}},
 		{name: "app_limited", about: "4: application request limit reached; no header says until when", code: 4},
+		{name: "app_refused", about: "101: our app is unknown or disabled", code: 101},
+		{name: "refresh_early", about: "100: the token is too young to be refreshed, whatever its age", calls: []string{CallRefresh}, code: 100},
 		{name: "read_100_33", about: "100/33: reads fail though the object is there", calls: reads, code: 100, subcode: 33},
 		{name: "transient_before", about: "2, is_transient, HTTP 500; nothing is carried out", code: 2},
 		{name: "transient_after", about: "2, is_transient, HTTP 500, though the call was carried out", code: 2, after: true},
