@@ -103,7 +103,7 @@ func (c Connect) breaks(b *connecting, n int, trouble Trouble) {
 	case err == nil && slices.Contains([]Trouble{InformationBefore, RequestLost, AnswerLost, AnswerEmpty}, trouble):
 		b.checkGrant(g)
 	default:
-		b.wantKind(string(trouble), err, connectors.KindRetry)
+		_ = b.wantKind(string(trouble), err, connectors.KindRetry)
 		if !g.AccessToken.Empty() {
 			b.t.Error("a token beside an error")
 		}
@@ -117,7 +117,7 @@ func (c Connect) replays(b *connecting) {
 	}
 	x.Code = connectors.NewSecret("")
 	_, err = b.spend(x)
-	b.wantKind("no code", err, connectors.KindReject)
+	_ = b.wantKind("no code", err, connectors.KindReject)
 	if c.Rereads {
 		c.rereads(b)
 		return
@@ -127,11 +127,11 @@ func (c Connect) replays(b *connecting) {
 		b.t.Fatalf("exchange: %v", err)
 	}
 	_, err = b.spend(x)
-	b.wantKind("the same code again", err, connectors.KindReject)
+	_ = b.wantKind("the same code again", err, connectors.KindReject)
 	x = b.callback()
 	x.RedirectURI += "/elsewhere"
 	_, err = b.spend(x)
-	b.wantKind("another address", err, connectors.KindReject)
+	_ = b.wantKind("another address", err, connectors.KindReject)
 }
 
 // rereads: neither the code nor the state is enough.
@@ -139,11 +139,11 @@ func (c Connect) rereads(b *connecting) {
 	x := b.callback()
 	x.State += "-of-another"
 	_, err := b.spend(x)
-	b.wantKind("another state", err, connectors.KindReject)
+	_ = b.wantKind("another state", err, connectors.KindReject)
 	x = b.callback()
 	x.Code = connectors.NewSecret(x.Code.Reveal() + "1")
 	_, err = b.spend(x)
-	b.wantKind("another code", err, connectors.KindReject)
+	_ = b.wantKind("another code", err, connectors.KindReject)
 }
 
 func (c Connect) leavesOut(b *connecting) {
@@ -194,7 +194,7 @@ func (c Connect) stops(b *connecting) {
 		b.t.Fatalf("make connector: %v", err)
 	}
 	_, err = away.(connectors.Authorizer).Exchange(context.Background(), x)
-	b.wantKind("nobody there", err, connectors.KindRetry)
+	_ = b.wantKind("nobody there", err, connectors.KindRetry)
 }
 
 func (c Connect) imports(b *connecting) {
@@ -219,10 +219,10 @@ func (c Connect) imports(b *connecting) {
 	b.checkGrant(g)
 	given.ProviderAccountID = b.AccountID + "1"
 	_, err = take(given)
-	b.wantKind("import for another account", err, connectors.KindReject)
+	_ = b.wantKind("import for another account", err, connectors.KindReject)
 	b.Kill()
 	_, err = take(connectors.Grant{AccessToken: granted.AccessToken, RefreshToken: granted.RefreshToken})
-	b.wantKind("import of a dead token", err, connectors.KindReject)
+	_ = b.wantKind("import of a dead token", err, connectors.KindReject)
 }
 
 func (c Connect) revokes(b *connecting) {

@@ -10,7 +10,7 @@ import (
 )
 
 // fine asks, expects all to go well, and goes on with what came.
-func (b *keeping) fine(what string) connectors.Grant {
+func (b *keeping) fine(what string) {
 	b.t.Helper()
 	calls, arms := len(b.wire.seen()), b.arms
 	g, err := b.ask()
@@ -28,7 +28,6 @@ func (b *keeping) fine(what string) connectors.Grant {
 	if !g.RefreshToken.Empty() {
 		b.RefreshToken = g.RefreshToken
 	}
-	return g
 }
 
 // called holds the connector to the number of its calls.

@@ -17,9 +17,10 @@ import (
 // documented, and the only parameter is the token.
 const earlyWait = 6 * time.Hour
 
-// RefreshRule: there is no refresh token. The access token is its own credential,
-// and whether the old one goes on working is not documented; nothing is lost with
-// an answer, since the old one is still good for another refresh.
+// RefreshRule says that nothing rotates: there is no refresh token. The access
+// token is its own credential, and whether the old one goes on working is not
+// documented; nothing is lost with an answer, since the old one is still good for
+// another refresh.
 func (c *Connector) RefreshRule() connectors.RefreshRule {
 	return connectors.RefreshRule{Call: c.scale(30 * time.Second)}
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"testing"
 
@@ -13,47 +12,11 @@ import (
 	"postbus.dev/services/connectors/onlyfans"
 	"postbus.dev/services/connectors/sandbox"
 	standin "postbus.dev/services/connectors/sandbox/onlyfans"
+	"postbus.dev/services/connectors/sandbox/sandboxtest"
 	"postbus.dev/services/connectors/sandbox/stage"
 )
 
 const factor = 0.01
-
-// connectBench starts a sandbox of a profile.
-func connectBench(profile sandbox.Profile) func(*testing.T) connectortest.ConnectBench {
-	return func(t *testing.T) connectortest.ConnectBench {
-		t.Helper()
-		sb, err := sandbox.New(sandbox.Config{Factor: factor, Profile: profile})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(sb.Close)
-		team, acct := sb.Clients(standin.Name)[0], sb.Accounts(standin.Name)[0]
-		return connectortest.ConnectBench{
-			Handler: sb.Handler(), RedirectURI: team.RedirectURIs[0], AccountID: acct.ID,
-			Works: func(handle string) bool {
-				list := sb.Tokens(stage.TokenFilter{Token: handle})
-				return len(list) == 1 && list[0].Dead == nil
-			},
-			Decide: func(t testing.TB, authorizeURL string, deny ...string) *url.URL {
-				back, err := sandbox.Person{Account: acct.Username, Deny: deny}.Decide(t.Context(), browser(), authorizeURL)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return back
-			},
-			Kill:    func() { sb.RevokeTokens(stage.TokenFilter{Account: acct.ID}, stage.Dead{Code: 1}) },
-			Secrets: func() []string { return []string{team.Secret} },
-		}
-	}
-}
-
-// browser follows no redirect: the way back leads to us.
-func browser() *http.Client {
-	return &http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
 
 // connector is the connector for a stand-in; not configured, it has no key.
 func connector(base string, c *connectors.Client, configured bool) (connectors.Connector, error) {
@@ -69,10 +32,25 @@ func TestConnectingConformance(t *testing.T) {
 		t.Run(string(profile), func(t *testing.T) {
 			t.Parallel()
 			connectortest.Connect{
-				New: connectBench(profile), Connector: connector, Spends: "GET /onlyfans/api/accounts", Rereads: true, Request: checkRequest,
+				New: func(t *testing.T) connectortest.ConnectBench {
+					at := sandboxtest.New(t, standin.Name, sandbox.Config{Factor: factor, Profile: profile})
+					b := at.Connect()
+					b.Secrets = func() []string { return []string{at.App.Secret} } // a handle is none: callbacks name accounts by it
+					return b
+				},
+				Connector: connector, Spends: "GET /onlyfans/api/accounts", Rereads: true, Request: checkRequest,
 			}.Run(t)
 		})
 	}
+}
+
+func TestWatchingConformance(t *testing.T) {
+	connectortest.Refresh{
+		New: func(t *testing.T) connectortest.RefreshBench {
+			return sandboxtest.New(t, standin.Name, sandbox.Config{Factor: factor}).Refresh(stage.Fault{Switch: "rate_limited"})
+		},
+		Connector: connector, Request: checkRequest,
+	}.Run(t)
 }
 
 // checkRequest holds a request to what each endpoint takes.
@@ -91,7 +69,7 @@ func checkRequest(r *http.Request, body []byte) error {
 	case path == "POST /onlyfans/api/client-sessions":
 		var session map[string]string
 		if err := json.Unmarshal(body, &session); err != nil || len(session) != 2 || session["client_reference_id"] == "" || len(query) > 0 {
-			return fmt.Errorf("not a session: %v", err)
+			return fmt.Errorf("not a session: %s", body)
 		}
 	case path == "GET /onlyfans/api/accounts":
 		if !slices.Equal(query, []string{"onlyfans_id"}) || len(body) > 0 {

@@ -8,8 +8,9 @@ import (
 	"postbus.dev/services/connectors"
 )
 
-// RefreshRule: the refresh token rotates. Settle is TCP_USER_TIMEOUT, a minute
-// in which TikTok may go on working on what it has read, and ten seconds more.
+// RefreshRule says that the refresh token rotates. Settle is TCP_USER_TIMEOUT, a
+// minute in which TikTok may go on working on what it has read, and ten seconds
+// more.
 func (c *Connector) RefreshRule() connectors.RefreshRule {
 	const userTimeout = 20 * time.Second
 	return connectors.RefreshRule{
