@@ -38,7 +38,11 @@ type bundle struct {
 
 func setup(t *testing.T) bundle {
 	t.Helper()
-	dsn := testbed.Database(t)
+	return on(t, testbed.Database(t))
+}
+
+func on(t *testing.T, dsn string) bundle {
+	t.Helper()
 	b := bundle{T: t, sealer: secrettest.NewSealer(t), pokes: &atomic.Int64{}}
 	b.admin, b.pool, b.publisher = postgrestest.Open(t, dsn), postgrestest.Open(t, testbed.As(dsn, migrations.RoleAccount)), postgrestest.Open(t, testbed.As(dsn, migrations.RolePublisher))
 	var err error
@@ -126,7 +130,7 @@ func (b bundle) disconnected(id uuid.UUID) {
 // it was appended.
 func (b bundle) told(id uuid.UUID) (all []event.Event) {
 	b.Helper()
-	rows, err := b.pool.Query(b.Context(), `SELECT event FROM outbox WHERE service = 'account' ORDER BY xid, id`)
+	rows, err := b.admin.Query(b.Context(), `SELECT event FROM outbox ORDER BY xid, id`)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -41,8 +41,8 @@ type RefreshWrite struct {
 	Grant  connectors.Grant // RefreshRenewed
 	SendIn time.Duration    // RefreshArmed: from now to send_by
 	Settle time.Duration    // RefreshArmed: from send_by to quiet_at
-	// Next is when it is due again, from now; 0: never. RefreshArmed and
-	// RefreshLost leave it to quiet_at.
+	// Next is when it is due again, from now; 0: never. RefreshArmed leaves it to
+	// quiet_at, and RefreshLost is not due before that.
 	Next time.Duration
 
 	Class  string // RefreshFailed, RefreshLost: of the failure; short and stable

@@ -202,7 +202,7 @@ UPDATE oauth_accounts a SET
   lease_until = CASE WHEN u.release THEN NULL WHEN u.arm THEN now() + u.quiet ELSE a.lease_until END,
   send_by = CASE WHEN u.arm THEN now() + u.send WHEN u.armed THEN a.send_by END,
   quiet_at = CASE WHEN u.arm THEN now() + u.quiet WHEN u.armed THEN a.quiet_at END,
-  refresh_after = CASE WHEN u.arm THEN now() + u.quiet WHEN u.lost THEN a.refresh_after ELSE now() + u.next END,
+  refresh_after = CASE WHEN u.arm THEN now() + u.quiet WHEN u.lost THEN greatest(a.quiet_at, now() + u.next) ELSE now() + u.next END,
   failure_count = u.failures, failure_class = nullif(u.class, ''),
   failed_at = CASE WHEN u.failures > a.failure_count THEN now() WHEN u.failures > 0 THEN a.failed_at END,
   access_token = coalesce(u.access, a.access_token), refresh_token = coalesce(u.refresh, a.refresh_token),
