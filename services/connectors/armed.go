@@ -51,3 +51,14 @@ func takeArm(ctx context.Context) (Arm, *Error) {
 	}
 	return a.arm, nil
 }
+
+// SpendArm calls the context's Arm hook and spends it, as Commit does, for a
+// provider that lives in memory and is not connected to. It is for simulations: a
+// connector that calls it gives up all that Commit promises.
+func SpendArm(ctx context.Context) (Window, error) {
+	arm, refused := takeArm(ctx)
+	if refused != nil {
+		return Window{}, refused
+	}
+	return arm(ctx)
+}

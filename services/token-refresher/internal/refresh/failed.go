@@ -81,7 +81,8 @@ func (t *turn) throttled(ctx context.Context, e *connectors.Error) {
 	t.again(ctx, oauthaccount.RefreshFailed, classThrottled, wait+t.jitter(wait/10))
 }
 
-// unanswered leaves an account alone until quiet_at. A refresh that does not
+// unanswered leaves an account alone until quiet_at, and longer where the failures
+// go on: a provider that is down says nothing else. A refresh that does not
 // rotate has changed nothing, whoever calls it unknown.
 func (t *turn) unanswered(ctx context.Context, e *connectors.Error) {
 	if t.armed.IsZero() {
@@ -89,7 +90,7 @@ func (t *turn) unanswered(ctx context.Context, e *connectors.Error) {
 		return
 	}
 	t.r.log.WarnContext(ctx, "the answer to a refresh that rotates is lost: nothing is sent before quiet_at", "account", t.d.ID, "provider", t.d.Provider, "error", e)
-	t.again(ctx, oauthaccount.RefreshLost, classUnanswered, 0)
+	t.again(ctx, oauthaccount.RefreshLost, classUnanswered, t.backoff())
 }
 
 // again stores a failure that passes. Of many in a row a few are told.

@@ -67,8 +67,17 @@ func (t *turn) refresh(ctx context.Context, a connectors.Account, token connecto
 // account by now.
 var errNotArmed = errors.New("not armed")
 
+// yield is how long whoever may hold the answer to an earlier call has, to store
+// it, before its token is sent once more. When the database comes back after an
+// outage that was longer than quiet_at, both come at once. It is longer than the
+// longest time between two tries to store new tokens (see renewed).
+const yield = 20 * time.Second
+
 // rotate makes the call that burns a refresh token.
 func (t *turn) rotate(ctx context.Context, rule connectors.RefreshRule, a connectors.Account, token connectors.Secret) error {
+	if t.d.Lost {
+		time.Sleep(yield) // if it is stored meanwhile, the arm write moves nothing
+	}
 	if err := t.r.rotating.Acquire(ctx, 1); err != nil {
 		return err
 	}
