@@ -3,6 +3,8 @@ package migrations_test
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -165,10 +167,32 @@ func TestBlankingManyPublishesTakesSeveralCalls(t *testing.T) {
 	}
 }
 
+// All of them were accepted in the same moment, so that their ids alone tell them
+// apart; some are of another account.
+func TestBlankingGoesOnAfterTheLastThatItLookedAt(t *testing.T) {
+	t.Parallel()
+	dsn := testbed.Database(t)
+	execute(t, dsn, people)
+	execute(t, dsn, `INSERT INTO publishes (id, account_id, user_id, provider, request, state, due_at, expires_at, ended_at)
+		SELECT gen_random_uuid(), CASE WHEN i % 10 = 0 THEN $3::uuid ELSE $1::uuid END, $2::uuid, 'instagram', 'secret', 'canceled', now(), now(), now()
+		FROM generate_series(1, 2500) i`, herOne, her, herTwo)
+	after := "NULL, NULL"
+	for i, want := range []int{1000, 1000, 250, 0} {
+		got := value[string](t, dsn, `SELECT coalesce((SELECT concat_ws(' ', blanked, quote_literal(last) || ', ' || quote_literal(last_id)) FROM publishes_blank('`+her+`', '`+herOne+`', `+after+`)), '0')`)
+		var n string
+		if n, after, _ = strings.Cut(got, " "); n != strconv.Itoa(want) {
+			t.Errorf("call %d blanks %s, want %d", i, n, want)
+		}
+	}
+	if got := telling(t, dsn); got[0] != 250 {
+		t.Errorf("the content is in %v rows, want that of the other account", got)
+	}
+}
+
 func TestBlankingNobodyIsRefused(t *testing.T) {
 	t.Parallel()
 	dsn := testbed.Database(t)
-	for _, call := range []string{"publishes_blank(NULL, NULL)", "publishes_blank(NULL, gen_random_uuid())"} {
+	for _, call := range []string{"publishes_blank(NULL, NULL)", "publishes_blank(NULL, gen_random_uuid())", "publishes_blank(NULL, NULL, NULL, NULL)"} {
 		var pg *pgconn.PgError
 		if err := try(t, dsn, "SELECT "+call); !errors.As(err, &pg) || pg.Code != "22023" {
 			t.Errorf("%s: got %v", call, err)

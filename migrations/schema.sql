@@ -382,23 +382,29 @@ $function$;
 -- the post's id. (A permalink goes: its path may repeat title and user name.) The
 -- version moves, so that nobody writes back what he had read. It locks in the
 -- order of everybody else. Where no user is named the account must still be there.
--- A call blanks 1000 at the most, so that none holds up the relays: ask until
--- there is none.
-CREATE FUNCTION publishes_blank(p_user uuid, p_account uuid) RETURNS bigint
+-- A call blanks 1000 at the most, so that none holds up the relays, and returns the
+-- last that it looked at: the next call goes on after that one, until there is none.
+-- (Its plan knows little of the user: it would read and sort all that is left.
+-- Without bitmaps it walks along the index.)
+CREATE FUNCTION publishes_blank(p_user uuid, p_account uuid, p_after timestamptz, p_after_id uuid) RETURNS TABLE (blanked bigint, last timestamptz, last_id uuid)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
+SET enable_bitmapscan = off
 AS $function$
+#variable_conflict use_column
 DECLARE
   owner uuid := coalesce(p_user, (SELECT user_id FROM public.oauth_accounts WHERE id = p_account));
-  blanked bigint;
 BEGIN
   IF owner IS NULL THEN
     RAISE EXCEPTION 'neither a user is named nor an account that is there' USING ERRCODE = 'invalid_parameter_value';
   END IF;
-  WITH batch AS MATERIALIZED (
-    SELECT id FROM public.publishes
-    WHERE user_id = owner AND (p_account IS NULL OR account_id = p_account) AND blanked_at IS NULL
-    ORDER BY id LIMIT 1000 FOR UPDATE
+  RETURN QUERY WITH page AS MATERIALIZED (
+    SELECT id, accepted_at FROM public.publishes
+    WHERE user_id = owner AND (accepted_at, id) > (coalesce(p_after, '-infinity'), coalesce(p_after_id, '00000000-0000-0000-0000-000000000000'))
+      AND (p_account IS NULL OR account_id = p_account) AND blanked_at IS NULL
+    ORDER BY accepted_at, id LIMIT 1000
+  ), batch AS MATERIALIZED (
+    SELECT p.id FROM public.publishes p JOIN page ON page.id = p.id WHERE p.blanked_at IS NULL ORDER BY p.id FOR UPDATE OF p
   ), gone AS (
     UPDATE public.publishes p SET
       request = NULL, request_sha256 = NULL, content_sha256 = NULL, checkpoint = NULL,
@@ -413,12 +419,19 @@ BEGIN
   ), quiet AS (
     UPDATE public.publish_attempts a SET message = '' FROM gone WHERE a.publish_id = gone.id AND a.message <> ''
   )
-  SELECT count(*) INTO blanked FROM gone;
-  RETURN blanked;
+  SELECT (SELECT count(*) FROM gone), page.accepted_at, page.id FROM page ORDER BY page.accepted_at DESC, page.id DESC LIMIT 1;
 END
 $function$;
 
-REVOKE ALL ON FUNCTION outbox_make_partitions(integer), outbox_drop_partitions(integer), publishes_blank(uuid, uuid), oauth_accounts_open() FROM PUBLIC;
+-- As services of before call it: each time from the first publish on.
+CREATE FUNCTION publishes_blank(p_user uuid, p_account uuid) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp
+AS $function$
+  SELECT coalesce((SELECT blanked FROM public.publishes_blank(p_user, p_account, NULL, NULL)), 0)
+$function$;
+
+REVOKE ALL ON FUNCTION outbox_make_partitions(integer), outbox_drop_partitions(integer), publishes_blank(uuid, uuid, timestamptz, uuid), publishes_blank(uuid, uuid), oauth_accounts_open() FROM PUBLIC;
 
 -- What each service may do, as the role that it logs in as (roles.sql makes
 -- them). Nobody but the owner may TRUNCATE, or take anything out of the outbox.
@@ -427,7 +440,7 @@ GRANT USAGE ON SCHEMA public TO postbus_account, postbus_publisher, postbus_refr
 GRANT SELECT, INSERT, UPDATE, DELETE ON users, api_keys, oauth_accounts, former_accounts, connect_links, connect_states, provider_callbacks, budgets TO postbus_account;
 GRANT SELECT ON gates TO postbus_account;
 GRANT SELECT, INSERT ON retired_keys TO postbus_account;
-GRANT EXECUTE ON FUNCTION publishes_blank(uuid, uuid) TO postbus_account;
+GRANT EXECUTE ON FUNCTION publishes_blank(uuid, uuid, timestamptz, uuid), publishes_blank(uuid, uuid) TO postbus_account;
 
 -- The publisher has no use for refresh tokens.
 GRANT SELECT ON users, api_keys TO postbus_publisher;

@@ -185,16 +185,26 @@ AND NOT EXISTS (SELECT FROM oauth_accounts a WHERE a.user_id = u.id) `+lock, use
 // accounts: the zero UUID is all. A statement takes a thousand, so that on a pool
 // no transaction is long, however many there are.
 func Blank(ctx context.Context, db queries, userID, accountID uuid.UUID) error {
-	for n := int64(1); n > 0; {
-		rows, err := db.Query(ctx, `SELECT publishes_blank($1, nullif($2, '00000000-0000-0000-0000-000000000000'::uuid))`, userID, accountID)
+	var last place
+	for {
+		rows, err := db.Query(ctx, `SELECT last, last_id FROM publishes_blank($1, nullif($2, '00000000-0000-0000-0000-000000000000'::uuid), $3, $4)`,
+			userID, accountID, last.Accepted, last.ID)
 		if err == nil {
-			n, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int64])
+			last, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[place])
+		}
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("blank publishes: %w", err)
 		}
 	}
-	return nil
+}
+
+// place is where a publish stands among those of its user.
+type place struct {
+	Accepted time.Time // the zero time is before all
+	ID       uuid.UUID
 }
 
 func orZero(t *time.Time) time.Time {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"postbus.dev/services/internal/tenant"
 )
@@ -245,6 +246,25 @@ func TestAUserIsDeletedOnce(t *testing.T) {
 	all.Wait()
 	if n := times.Load(); n != 1 {
 		t.Errorf("%d times", n)
+	}
+}
+
+func TestBlankingReadsEachPublishAFewTimesHoweverManyThereAre(t *testing.T) {
+	t.Parallel()
+	b := setup(t, never)
+	const n = 10_000
+	b.exec(`INSERT INTO publishes (id, account_id, user_id, provider, request, state, due_at, expires_at, ended_at, accepted_at)
+		SELECT gen_random_uuid(), gen_random_uuid(), $1, 'p', 'hers', 'canceled', now(), now(), now(), now() + i % 100 * interval '1 s' FROM generate_series(1, $2::int) i`, b.user.ID, n)
+	b.exec(`ANALYZE publishes`)
+	var read int
+	err := pgx.BeginFunc(t.Context(), b.pool, func(tx pgx.Tx) error {
+		if err := tenant.Blank(t.Context(), tx, b.user.ID, uuid.Nil); err != nil {
+			return err
+		}
+		return tx.QueryRow(t.Context(), `SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'publishes'`).Scan(&read)
+	})
+	if left := b.count(`SELECT count(*) FROM publishes WHERE request IS NOT NULL`); err != nil || left > 0 || read > 5*n {
+		t.Errorf("read %d rows to blank %d, %d are left: %v", read, n, left, err)
 	}
 }
 
