@@ -60,7 +60,7 @@ func environment(dir string, more ...string) []string {
 	var env []string
 	for _, v := range os.Environ() {
 		name, _, _ := strings.Cut(v, "=")
-		if !strings.HasPrefix(name, "POSTBUS_DEMO") && !strings.HasPrefix(name, "MAKE") && name != "MFLAGS" && !strings.HasPrefix(name, "INSTAGRAM_") && !strings.HasPrefix(name, "TIKTOK_") && !strings.HasPrefix(name, "ONLYFANS_") {
+		if !strings.HasPrefix(name, "POSTBUS_DEMO") && !strings.HasPrefix(name, "MAKE") && name != "MFLAGS" && !strings.HasPrefix(name, "INSTAGRAM_") && !strings.HasPrefix(name, "TIKTOK_") && !strings.HasPrefix(name, "ONLYFANS_") && !strings.HasPrefix(name, "REDDIT_") {
 			env = append(env, v)
 		}
 	}

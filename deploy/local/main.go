@@ -23,7 +23,7 @@ Settings (environment variables):
   POSTBUS_DATA_DIR      where all data lives; default .postbus
   POSTBUS_DEMO=once     end after the first posts: 0 if all are completed, 1 if not
   POSTBUS_POSTGRES_BIN  a directory with initdb and postgres; default: found or fetched
-  INSTAGRAM_*, TIKTOK_*, ONLYFANS_*
+  INSTAGRAM_*, TIKTOK_*, REDDIT_*, ONLYFANS_*
                         as of the services; default: what leads to the stand-ins
   POSTBUS_LOG_LEVEL     of postbus.log in the data directory; default info
   OTEL_*                where traces and metrics go beside the terminal`

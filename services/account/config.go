@@ -104,6 +104,10 @@ Settings (environment variables):
   INSTAGRAM_BASE_URL        default https://graph.instagram.com
   TIKTOK_AUTHORIZE_URL      where a person is sent to grant access
   TIKTOK_BASE_URL           default https://open.tiktokapis.com
+  REDDIT_AUTHORIZE_URL      where a person is sent to grant access
+  REDDIT_OAUTH_URL          default https://www.reddit.com/api/v1
+  REDDIT_BASE_URL           default https://oauth.reddit.com
+  REDDIT_USER_AGENT         platform:app:version (by /u/name)
   ONLYFANS_API_KEY          of our team at the gateway, OnlyFansAPI.com
   ONLYFANS_AUTHORIZE_URL    the page that opens the gateway's login; no default
   ONLYFANS_BASE_URL         default https://app.onlyfansapi.com

@@ -99,6 +99,8 @@ Settings (environment variables):
   POSTBUS_LOG_LEVEL         debug, info, warn or error; default info
   INSTAGRAM_BASE_URL        default https://graph.instagram.com
   TIKTOK_BASE_URL           default https://open.tiktokapis.com
+  REDDIT_BASE_URL           default https://oauth.reddit.com
+  REDDIT_USER_AGENT         platform:app:version (by /u/name)
   ONLYFANS_BASE_URL         default https://app.onlyfansapi.com
   OTEL_*                    OpenTelemetry's own: exporters, endpoint, sampler`
 

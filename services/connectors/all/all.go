@@ -9,6 +9,7 @@ import (
 	"postbus.dev/services/connectors"
 	"postbus.dev/services/connectors/instagram"
 	"postbus.dev/services/connectors/onlyfans"
+	"postbus.dev/services/connectors/reddit"
 	"postbus.dev/services/connectors/tiktok"
 )
 
@@ -30,7 +31,7 @@ func New(cfg Config) (map[string]connectors.Connector, error) {
 	list := map[string]connectors.Connector{}
 	var faults []error
 	for _, build := range []func(Config) (connectors.Connector, error){
-		newInstagram, newTikTok, newOnlyFans,
+		newInstagram, newTikTok, newReddit, newOnlyFans,
 	} {
 		p, err := build(cfg)
 		if err != nil {
@@ -64,5 +65,13 @@ func newOnlyFans(cfg Config) (connectors.Connector, error) {
 	return onlyfans.New(onlyfans.Config{
 		Client: cfg.Client, BaseURL: cfg.Env("ONLYFANS_BASE_URL"), AuthorizeURL: cfg.Env("ONLYFANS_AUTHORIZE_URL"), TimeFactor: cfg.TimeFactor,
 		Key: connectors.NewSecret(cfg.Env("ONLYFANS_API_KEY")),
+	})
+}
+
+func newReddit(cfg Config) (connectors.Connector, error) {
+	return reddit.New(reddit.Config{
+		Client: cfg.Client, BaseURL: cfg.Env("REDDIT_BASE_URL"), OAuthURL: cfg.Env("REDDIT_OAUTH_URL"), AuthorizeURL: cfg.Env("REDDIT_AUTHORIZE_URL"),
+		UserAgent: cfg.Env("REDDIT_USER_AGENT"), TimeFactor: cfg.TimeFactor,
+		ClientID: cfg.Env("REDDIT_CLIENT_ID"), ClientSecret: connectors.NewSecret(cfg.Env("REDDIT_CLIENT_SECRET")),
 	})
 }

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"postbus.dev/services/connectors/sandbox/instagram"
 	"postbus.dev/services/connectors/sandbox/onlyfans"
+	"postbus.dev/services/connectors/sandbox/reddit"
 	"postbus.dev/services/connectors/sandbox/stage"
 	"postbus.dev/services/connectors/sandbox/tiktok"
 )
@@ -13,6 +14,7 @@ func providers(st *stage.Stage, p Profile) []stage.Provider {
 	return []stage.Provider{
 		instagram.New(st, instagram.For(hostile)),
 		tiktok.New(st, tiktok.For(hostile)),
+		reddit.New(st, reddit.For(hostile)),
 		onlyfans.New(st, onlyfans.For(hostile)),
 	}
 }

@@ -215,7 +215,7 @@ func (a *Accounts) Tokens(sel TokenFilter) []Token {
 		}
 	}
 	slices.SortFunc(found, func(x, y Token) int {
-		return cmp.Or(x.Issued.Compare(y.Issued), cmp.Compare(x.Account, y.Account))
+		return cmp.Or(x.Issued.Compare(y.Issued), cmp.Compare(x.Account, y.Account), cmp.Compare(x.Value, y.Value))
 	})
 	return found
 }
