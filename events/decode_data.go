@@ -44,7 +44,7 @@ type object interface {
 func decodeData(data []byte, o object, ignoreUnknown bool) faults {
 	f := faults{ignoreUnknown: ignoreUnknown}
 	if !json.Valid(data) {
-		f.add("", "json", "is not JSON")
+		f.add("", "json", "%s", NotJSON(data))
 		return f
 	}
 	i := afterSpace(data, 0)

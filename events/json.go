@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -80,6 +83,22 @@ func jsonType(contentType string) bool {
 	return mediaType == "" || strings.HasSuffix(mediaType, "/json") || strings.HasSuffix(mediaType, "+json")
 }
 
+// NotJSON says from where on text is not JSON, without a character of it. It is
+// for text that json.Valid has refused.
+func NotJSON(text []byte) string {
+	switch err := json.NewDecoder(bytes.NewReader(text)).Decode(new(json.RawMessage)); {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "is not JSON: it ends too early"
+	}
+	wrong, ok := errors.AsType[*json.SyntaxError](json.Unmarshal(text, new(json.RawMessage)))
+	if !ok {
+		return "is not JSON"
+	}
+	before := text[:max(wrong.Offset, 1)-1]
+	line := before[bytes.LastIndexByte(before, '\n')+1:]
+	return fmt.Sprintf("is not JSON: line %d, column %d is wrong", bytes.Count(before, []byte("\n"))+1, utf8.RuneCount(line)+1)
+}
+
 // UnmarshalJSON reads what MarshalJSON writes and every other event in the JSON
 // format. Its error is a *MalformedError.
 func UnmarshalJSON(body []byte) (event.Event, error) {
@@ -87,11 +106,14 @@ func UnmarshalJSON(body []byte) (event.Event, error) {
 		return event.Event{}, malformed("event is longer than an event may be")
 	}
 	if !json.Valid(body) {
-		return event.Event{}, malformed("it is not JSON")
+		return event.Event{}, malformed("it " + NotJSON(body))
 	}
 	start := afterSpace(body, 0)
 	if body[start] != '{' {
 		return event.Event{}, malformed("it is not a JSON object")
+	}
+	if !hasMember(body[start:], "specversion") { // said first: it is no event, whatever else it may be
+		return event.Event{}, malformed("attribute specversion is missing")
 	}
 	var a attributes
 	var data, data64 []byte
@@ -114,6 +136,15 @@ func UnmarshalJSON(body []byte) (event.Event, error) {
 		}
 	}
 	return a.withData(data, data64)
+}
+
+func hasMember(object []byte, name string) bool {
+	for rawName := range members(object) {
+		if got, _ := unquote(rawName); got == name {
+			return true
+		}
+	}
+	return false
 }
 
 func once(into *[]byte, value []byte) error {

@@ -202,7 +202,7 @@ func TestParseNamesEveryFaultAtOnce(t *testing.T) {
 	var got []string
 	for _, v := range events.Violations(err) {
 		got = append(got, v.Field)
-		if !strings.Contains(err.Error(), v.Field+" "+v.Message) {
+		if !strings.Contains(err.Error(), v.Field+": "+v.Message) {
 			t.Errorf("%q does not tell %s", err, v.Field)
 		}
 	}

@@ -22,14 +22,18 @@ type ValidationError struct {
 
 // Error names each violation, without the values that broke the rules.
 func (e *ValidationError) Error() string {
+	return "invalid data of " + e.Type + ": " + Summary(e.Violations)
+}
+
+// Summary names each violation in one line.
+func Summary(list []Violation) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "invalid data of %s: ", e.Type)
-	for i, v := range e.Violations {
+	for i, v := range list {
 		if i > 0 {
 			b.WriteString("; ")
 		}
 		if v.Field != "" {
-			b.WriteString(v.Field + " ")
+			b.WriteString(v.Field + ": ")
 		}
 		b.WriteString(v.Message)
 	}

@@ -91,7 +91,13 @@ func readWish(args []string, getenv func(string) string) (wish, error) {
 		return w, err
 	}
 	faults := w.check(flags)
+	if scopes == "" {
+		faults = append(faults, fmt.Errorf("--scopes is missing: %v, with commas between those that are wanted", tenant.Scopes()))
+	}
 	for s := range strings.SplitSeq(scopes, ",") {
+		if scopes == "" {
+			break
+		}
 		scope := tenant.Scope(strings.TrimSpace(s))
 		if !slices.Contains(tenant.Scopes(), scope) {
 			faults = append(faults, fmt.Errorf("--scopes: %q is none of %v", scope, tenant.Scopes()))

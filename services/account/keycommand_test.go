@@ -59,7 +59,7 @@ func TestAKeyCommandSaysEverythingThatIsWrongWithIt(t *testing.T) {
 	for args, wants := range map[string][]string{
 		"":       {`"create"`},
 		"revoke": {`"create"`},
-		"create": {"--user must", "--name is missing", `--scopes: "" is none of [publish on_behalf accounts admin]`, "DATABASE_URL"},
+		"create": {"--user must", "--name is missing", "--scopes is missing: [publish on_behalf accounts admin]", "DATABASE_URL"},
 		strings.Join(append(good, "--expires", "0s"), " "):                     {"--expires", "DATABASE_URL"},
 		strings.Join(append(good, "--expires", "soon"), " "):                   {"expires"},
 		strings.Join(append(good, "--scope", "x"), " "):                        {"-scope"},

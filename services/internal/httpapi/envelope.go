@@ -79,15 +79,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Invalid is the error of a request that breaks the rules.
 func Invalid(violations ...events.Violation) *Error {
-	message := "the request is invalid"
-	if len(violations) == 1 {
-		v := violations[0]
-		message += ": " + v.Message
-		if v.Field != "" {
-			message = "the request is invalid: " + v.Field + " " + v.Message
-		}
-	}
-	return &Error{Code: CodeValidation, Message: message, Details: Violations{violations}}
+	return &Error{Code: CodeValidation, Message: "the request is invalid: " + events.Summary(violations), Details: Violations{violations}}
 }
 
 // GetStatus and Error make a Failure an error that huma can write.

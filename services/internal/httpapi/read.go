@@ -32,7 +32,7 @@ func ReadBody[T any](a *API, raw []byte) (T, error) {
 	r.dec.UseNumber()
 	switch {
 	case !json.Valid(raw):
-		r.fault("", "json", "is not JSON")
+		r.fault("", "json", "%s", events.NotJSON(raw))
 	case !utf8.Valid(raw):
 		r.fault("", "characters", "is not UTF-8")
 	default:
@@ -181,10 +181,18 @@ func (r *bodyReader) text(path string, s *huma.Schema, text string) {
 	case s.Pattern != "" && !regexp.MustCompile(s.Pattern).MatchString(text):
 		r.fault(path, "pattern", "must be %s", cmp.Or(s.PatternDescription, "of the documented pattern"))
 	case len(s.Enum) > 0 && !slices.Contains(s.Enum, any(text)):
-		r.fault(path, "enum", "must be one of %s", strings.Trim(fmt.Sprint(s.Enum), "[]"))
+		r.fault(path, "enum", "must be one of %s", listed(s.Enum))
 	case s.Format == "date-time" && !isInstant(text):
 		r.fault(path, "format", "must be a time as in RFC 3339, with an offset")
 	}
+}
+
+func listed(values []any) string {
+	words := make([]string, len(values))
+	for i, v := range values {
+		words[i] = fmt.Sprint(v)
+	}
+	return strings.Join(words, ", ")
 }
 
 func isInstant(text string) bool {

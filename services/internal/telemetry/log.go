@@ -25,9 +25,18 @@ func newLogger(cfg Config) (*slog.Logger, error) {
 	if cfg.LogWriter != nil {
 		w = cfg.LogWriter
 	}
-	root := slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}).
+	root := slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: readable}).
 		WithAttrs([]slog.Attr{slog.String("service", cfg.Service)})
 	return slog.New(logHandler{root: root, here: root}), nil
+}
+
+// readable writes durations with their unit: slog's own are nanoseconds that do
+// not say so.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 // logHandler adds the ids of the context's span to each line.

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel"
@@ -85,6 +86,15 @@ func TestLogLinesCarryServiceAndTraceIDs(t *testing.T) {
 	}
 	if _, ok := lines[2]["trace_id"]; ok || lines[2]["service"] != "publisher" {
 		t.Errorf("a line outside of a span: %v", lines[2])
+	}
+}
+
+func TestDurationsAreLoggedWithTheirUnit(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	b.Logger.Warn("slow", "took", 1500*time.Millisecond)
+	if lines := b.lines(t); len(lines) != 1 || lines[0]["took"] != "1.5s" {
+		t.Errorf("logged %v", lines)
 	}
 }
 

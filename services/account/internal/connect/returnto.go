@@ -54,7 +54,7 @@ func (rs returns) allow(address string) (string, error) {
 			return u.String(), nil
 		}
 	}
-	return "", errors.New("is not among the addresses that people may be sent back to")
+	return "", errors.New("is not among the addresses that people may be sent back to, which the setting POSTBUS_RETURN_TO lists")
 }
 
 // readPlace refuses whatever a browser may read in another way than we do, so

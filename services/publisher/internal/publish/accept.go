@@ -1,7 +1,6 @@
 package publish
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -148,13 +147,22 @@ func (r *Runner) target(ctx context.Context, d events.PublishRequested, req Requ
 	case len(found.Many) > 0:
 		return Account{}, reject("CONFLICT", "the user has several accounts at this provider; name one as accountId: "+strings.Join(found.Many, ", ")), nil
 	case found.NotFound || (req.Allowed != nil && !req.Allowed(found.Account)):
-		return Account{}, notConnected("no such account is connected"), nil
+		return Account{}, notConnected(nowhere(d)), nil
 	case found.Account.Status == "disconnecting" || found.Account.Status == "disconnected":
 		return found.Account, notConnected("the account is " + found.Account.Status), nil
 	case d.Provider != "" && d.Provider != found.Account.Provider:
 		return found.Account, reject(connectors.CodeValidation, "the account belongs to "+found.Account.Provider), nil
 	}
 	return found.Account, nil, nil
+}
+
+// nowhere is the same for an account that there is not and one that is not the
+// caller's.
+func nowhere(d events.PublishRequested) string {
+	if d.AccountID != "" {
+		return "no account with this accountId is connected"
+	}
+	return "the user is not known here or has no connected account at this provider"
 }
 
 func reject(code, message string) *connectors.Error {
@@ -265,14 +273,11 @@ func toViolations(vs []events.Violation) []connectors.Violation {
 }
 
 func summary(vs []connectors.Violation) string {
-	var b bytes.Buffer
+	list := make([]events.Violation, len(vs))
 	for i, v := range vs {
-		if i > 0 {
-			b.WriteString("; ")
-		}
-		b.WriteString(strings.TrimSpace(v.Field + " " + v.Message))
+		list[i] = events.Violation(v)
 	}
-	return b.String()
+	return events.Summary(list)
 }
 
 // ErrTooLate says that the publish cannot be canceled or rescheduled any more.
