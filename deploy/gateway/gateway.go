@@ -67,6 +67,10 @@ type Config struct {
 	Logger   *slog.Logger // default discards
 }
 
+// nothing is for people who look for a service's own pages here: they are not
+// for everybody who reaches the API.
+const nothing = "there is nothing here: the API is below /api, and /docs tells of it. Each service serves /livez, /readyz and /metrics at its own address"
+
 // Gateway is an http.Handler. Close it when it is no longer used.
 type Gateway struct {
 	proxies   map[string]*httputil.ReverseProxy
@@ -107,9 +111,13 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(schemas.OpenAPI)
 		return
 	}
+	if r.URL.Path == "/" { // who opens the address in a browser wants to know what is there
+		http.Redirect(w, r, "/docs", http.StatusFound)
+		return
+	}
 	p := g.proxies[serviceOf(r.URL.Path)]
 	if p == nil {
-		http.NotFound(w, r)
+		http.Error(w, nothing, http.StatusNotFound)
 		return
 	}
 	p.ServeHTTP(w, r)

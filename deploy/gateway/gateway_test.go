@@ -73,8 +73,11 @@ func TestEachPathReachesItsService(t *testing.T) {
 	if got := get(t, at+"/openapi.json"); got != "200 "+string(schemas.OpenAPI) {
 		t.Errorf("the document: %.100s", got)
 	}
-	for _, path := range []string{"/", "/metrics", "/apix", "/readyz"} {
-		if got := get(t, at+path); !strings.HasPrefix(got, "404 ") {
+	if got := get(t, at+"/"); !strings.HasPrefix(got, "200 publisher GET /docs ") {
+		t.Errorf("the address alone does not lead to the documents: %s", got)
+	}
+	for _, path := range []string{"/metrics", "/apix", "/readyz"} {
+		if got := get(t, at+path); !strings.HasPrefix(got, "404 there is nothing here") || !strings.Contains(got, "/readyz and /metrics at its own address") {
 			t.Errorf("%s: %s", path, got)
 		}
 	}

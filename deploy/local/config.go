@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -17,6 +19,7 @@ const patience = 2 * time.Minute
 type config struct {
 	httpAddr, natsAddr, sandboxAddr string
 	dataDir                         string
+	returnTo                        []string // of the account service
 	once                            bool
 	patience                        time.Duration // how long the first posts may take
 	getenv                          func(string) string
@@ -39,6 +42,11 @@ func settings(getenv func(string) string) (config, error) {
 		patience:    patience,
 		getenv:      getenv,
 	}
+	for entry := range strings.SplitSeq(getenv("POSTBUS_RETURN_TO"), ",") {
+		if entry = strings.TrimSpace(entry); entry != "" {
+			c.returnTo = append(c.returnTo, entry)
+		}
+	}
 	var faults []error
 	for _, a := range c.addresses() {
 		if _, port, err := net.SplitHostPort(a.addr); err != nil || !isPort(port) {
@@ -47,6 +55,9 @@ func settings(getenv func(string) string) (config, error) {
 	}
 	if v := getenv("POSTBUS_DEMO"); v != "" && v != "once" {
 		faults = append(faults, fmt.Errorf("POSTBUS_DEMO=%s is unknown: set it to once, or not at all", v))
+	}
+	if v := getenv("POSTBUS_LOG_LEVEL"); v != "" && new(slog.Level).UnmarshalText([]byte(v)) != nil {
+		faults = append(faults, fmt.Errorf("POSTBUS_LOG_LEVEL=%s is unknown: set it to debug, info, warn or error", v))
 	}
 	return c, oneLine(faults)
 }

@@ -70,9 +70,9 @@ func TestBusyPortsAreNamedWithTheirSettings(t *testing.T) {
 func TestBadSettingsAreNamedTogether(t *testing.T) {
 	t.Parallel()
 	_, err := settings(func(name string) string {
-		return map[string]string{"POSTBUS_HTTP_ADDR": "3000", "POSTBUS_NATS_ADDR": "localhost:nats", "POSTBUS_DEMO": "twice"}[name]
+		return map[string]string{"POSTBUS_HTTP_ADDR": "3000", "POSTBUS_NATS_ADDR": "localhost:nats", "POSTBUS_DEMO": "twice", "POSTBUS_LOG_LEVEL": "loud"}[name]
 	})
-	wantLine(t, err, "POSTBUS_HTTP_ADDR=3000", "POSTBUS_NATS_ADDR=localhost:nats", "host:port", "POSTBUS_DEMO=twice")
+	wantLine(t, err, "POSTBUS_HTTP_ADDR=3000", "POSTBUS_NATS_ADDR=localhost:nats", "host:port", "POSTBUS_DEMO=twice", "POSTBUS_LOG_LEVEL=loud is unknown: set it to debug")
 }
 
 func TestADataDirectoryThatCannotBeMadeIsNamed(t *testing.T) {

@@ -7,7 +7,7 @@ curl -X POST "%[1]s/api/instagram/publish" -H "Content-Type: application/json" -
 
 make nats     # builds the nats CLI, once
 bin/nats%[3]s sub 'publish.>'
-bin/nats%[3]s pub publish.requested '{"specversion":"1.0","id":"hello-1","source":"/me","type":"publish.requested","data":{"mediaType":"IMAGE","mediaUrl":"https://example.com/image.jpg","caption":"Hello","provider":"instagram","userId":"demo"}}'
+bin/nats%[3]s pub publish.requested '{"specversion":"1.0","id":"hello-%[6]s","source":"/me","type":"publish.requested","data":{"mediaType":"IMAGE","mediaUrl":"https://example.com/image.jpg","caption":"Hello","provider":"instagram","userId":"demo"}}'
 
 API docs   %[1]s/docs
 Sandbox    %[4]s shows its switches, %[4]s/_sandbox/posts what was really posted
@@ -22,5 +22,5 @@ func (s *system) hints() {
 	if s.natsURL != "nats://127.0.0.1:4222" { // the CLI's own default
 		server = " -s " + s.natsURL
 	}
-	s.say(hints, s.apiURL, s.seeded.APIKey.Reveal(), server, s.sandboxURL, s.path("postbus.log"))
+	s.say(hints, s.apiURL, s.seeded.APIKey.Reveal(), server, s.sandboxURL, s.path("postbus.log"), s.started.UTC().Format("20060102T150405"))
 }

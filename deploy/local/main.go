@@ -25,6 +25,8 @@ Settings (environment variables):
   POSTBUS_POSTGRES_BIN  a directory with initdb and postgres; default: found or fetched
   INSTAGRAM_*, TIKTOK_*, REDDIT_*, ONLYFANS_*
                         as of the services; default: what leads to the stand-ins
+  POSTBUS_RETURN_TO     URLs, or what they begin with, that a person may be sent back to
+                        after connecting; several with commas between them
   POSTBUS_LOG_LEVEL     of postbus.log in the data directory; default info
   OTEL_*                where traces and metrics go beside the terminal`
 

@@ -30,7 +30,7 @@ func TestTheReadmeIsTrue(t *testing.T) {
 	dir := filepath.Join(testbed.Dir(t), "data")
 	system := start(t, dir, systemCommand(dir))
 	r := &reader{t: t, p: system.place(), dir: dir, bin: bin, blocks: blocks}
-	r.places = r.elsewhere()
+	r.places, r.vars = r.elsewhere(), []string{"TOKEN=" + r.p.key}
 	r.window = openBrowser(t, r.p.api, r.p.sandbox)
 	for _, b := range blocks {
 		r.do(b)
@@ -110,6 +110,7 @@ type reader struct {
 	blocks   []block
 	window   *window  // nil where there is no browser
 	places   []string // and words of README.md, each with what it stands for here
+	vars     []string // of her shell: each block has one of its own
 	behind   []running
 }
 
@@ -125,7 +126,7 @@ func (r *reader) elsewhere() []string {
 	return []string{
 		"localhost:3000", hostPort(r.p.api), "localhost:4010", hostPort(r.p.sandbox),
 		"127.0.0.1:3001", second, "localhost:3001", second, "127.0.0.1:4011", sandbox, "localhost:4011", sandbox,
-		".postbus/", r.dir + "/", "TOKEN", r.p.key,
+		".postbus/", r.dir + "/", "Bearer TOKEN", "Bearer " + r.p.key,
 	}
 }
 
@@ -177,7 +178,7 @@ func (r *reader) result(b block) string {
 }
 
 // check wants the output that README.md promises. A group of it with a name is
-// what that name stands for from here on; check returns the last group.
+// what that name stands for from here on, as a word and as a variable of the shell; check returns the last group.
 func (r *reader) check(b block, out string) (last string) {
 	r.t.Helper()
 	if b.prints == nil {
@@ -189,7 +190,8 @@ func (r *reader) check(b block, out string) (last string) {
 	}
 	for i, name := range b.prints.SubexpNames() {
 		if name != "" {
-			r.places = append(r.places, name, found[i])
+			r.vars = append(r.vars, name+"="+found[i])
+			r.places = append(r.places, "$"+name, "$"+name, name, found[i])
 		}
 	}
 	return found[len(found)-1]
@@ -199,7 +201,7 @@ func (r *reader) run(script string) *child {
 	r.t.Helper()
 	cmd := exec.Command("bash", "-euo", "pipefail", "-c", strings.NewReplacer(r.places...).Replace(script))
 	cmd.Dir = root()
-	cmd.Env = environment(r.dir, "PATH="+r.bin+":"+os.Getenv("PATH"), "NATS_URL="+r.p.nats, flags(r.t), "TERM=dumb")
+	cmd.Env = append(environment(r.dir, "PATH="+r.bin+":"+os.Getenv("PATH"), "NATS_URL="+r.p.nats, flags(r.t), "TERM=dumb"), r.vars...)
 	return startInTerminal(r.t, r.dir, cmd)
 }
 

@@ -200,6 +200,9 @@ func (s *system) show(ctx context.Context) error {
 		return err
 	}
 	s.hints()
+	if err := s.tellDeadLetters(nc); err != nil {
+		return err
+	}
 	s.watch(ctx, heard)
 	return ctx.Err()
 }

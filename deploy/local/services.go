@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -74,12 +76,13 @@ type addresses map[string]chan string
 // they can do.
 func (s *system) open(ctx context.Context, at addresses, run func(string, func(context.Context) error)) error {
 	backends := map[string][]string{}
-	for name, listening := range at {
+	for _, name := range slices.Sorted(maps.Keys(at)) {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case addr := <-listening:
+		case addr := <-at[name]:
 			backends[name] = []string{"http://" + addr}
+			s.say("%-11s http://%s/readyz and /metrics", name, addr)
 		}
 	}
 	g, err := gateway.New(gateway.Config{Backends: backends, Logger: slog.New(slog.NewJSONHandler(s.log, nil))})
@@ -107,7 +110,7 @@ func (s *system) publish(ctx context.Context, listening chan<- string) error {
 func (s *system) account(ctx context.Context, listening chan<- string) error {
 	return account.Run(ctx, account.Config{
 		DatabaseURL: postgres.As(s.dsn, migrations.RoleAccount), NATSURL: s.natsURL, HTTPAddr: anyPort, KeysetPath: s.keyset(),
-		PublicURL: s.apiURL, TimeFactor: factor,
+		PublicURL: s.apiURL, ReturnTo: s.cfg.returnTo, TimeFactor: factor,
 		LogWriter: s.log, SpanExporters: []sdktrace.SpanExporter{s.spans},
 		Getenv: s.getenv, Listening: func(addr string) { listening <- addr },
 	})

@@ -120,6 +120,10 @@ func (r *reader) readDocs(t *testing.T, w *window) {
 	if want := operations(t); !slices.Equal(shown, want) {
 		t.Errorf("shows %q, want %q", shown, want)
 	}
+	const links = `[...document.querySelectorAll("nav a")].filter(a => document.getElementById(a.hash.slice(1))).map(a => a.textContent).sort()`
+	if led := do(w, "read the contents", chromedp.Evaluate[[]string](links)); !slices.Equal(led, shown) {
+		t.Errorf("the contents lead to %q, want %q", led, shown)
+	}
 	w.wantReadable()
 }
 

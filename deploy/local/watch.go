@@ -2,15 +2,17 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/nats-io/nats.go"
 
 	"postbus.dev/events"
 )
 
 // watch tells of each publish that has to wait, and at its end shows by its trace
-// what took so long, until ctx ends.
+// what took so long, and of each that comes to nothing, until ctx ends.
 func (s *system) watch(ctx context.Context, heard <-chan event.Event) {
 	waited := map[string]bool{}
 	for {
@@ -30,6 +32,9 @@ func (s *system) watched(ctx context.Context, e event.Event, waited map[string]b
 		s.say("\n%-17s  %s: %s", e.Type(), e.Subject(), about(e))
 	case events.TypePublishCompleted, events.TypePublishFailed, events.TypePublishCanceled:
 		if !waited[e.Subject()] {
+			if e.Type() == events.TypePublishFailed {
+				s.say("\n%-17s  %s: %s", e.Type(), e.Subject(), about(e))
+			}
 			return
 		}
 		delete(waited, e.Subject())
@@ -38,6 +43,18 @@ func (s *system) watched(ctx context.Context, e event.Event, waited map[string]b
 			s.waterfall(ctx, traceOf(e))
 		}
 	}
+}
+
+// tellDeadLetters says at once what else only shows in the stream: that
+// something was sent which nobody could read.
+func (s *system) tellDeadLetters(nc *nats.Conn) error {
+	_, err := nc.Subscribe(events.DeadLetterPrefix+">", func(m *nats.Msg) {
+		s.say("\n%-17s  %s: %s", "dead letter", strings.TrimPrefix(m.Subject, events.DeadLetterPrefix), m.Header.Get("Deadletter-Reason"))
+	})
+	if err != nil {
+		return fmt.Errorf("listen to dead letters: %w", err)
+	}
+	return nil
 }
 
 // traceOf is the second part of an event's traceparent.

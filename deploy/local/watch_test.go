@@ -42,9 +42,10 @@ func TestAPublishThatHadToWaitIsShownWithItsTrace(t *testing.T) {
 	if out.Len() > 0 {
 		t.Errorf("told of one that did not wait: %s", out.String())
 	}
+	s.watched(t.Context(), of("wrong", events.PublishFailed{PublishRef: ref, Code: "VALIDATION_ERROR", Message: "/mediaType: is missing"}), waited)
 	s.watched(t.Context(), of("slow", events.PublishDelayed{PublishRef: ref, Reason: "token", Until: now}), waited)
 	s.watched(t.Context(), of("slow", done), waited)
-	for _, want := range []string{"publish.delayed    slow: token until", "publish.completed  slow: " + link, "trace " + traceID.String() + ": 2 spans"} {
+	for _, want := range []string{"publish.failed     wrong: VALIDATION_ERROR: /mediaType: is missing", "publish.delayed    slow: token until", "publish.completed  slow: " + link, "trace " + traceID.String() + ": 2 spans"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not told in\n%s", want, out.String())
 		}

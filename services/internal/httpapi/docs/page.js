@@ -34,6 +34,7 @@ function schema(doc, title, content) {
 
 function operation(doc, method, path, op) {
   const out = node("article", "", node("h2", op.summary || op.operationId), node("pre", `${method.toUpperCase()} ${path}`));
+  out.id = op.operationId;
   if (op.description) out.append(node("p", op.description));
   if (op.parameters) {
     out.append(table(["parameter", "in", "meaning"], op.parameters.map((p) => [p.name, p.in, p.description || (p.schema || {}).description || ""])));
@@ -45,17 +46,39 @@ function operation(doc, method, path, op) {
   return out;
 }
 
+// contents leads to each operation.
+function contents(all) {
+  const list = node("ul");
+  for (const { method, path, op } of all) {
+    const link = node("a", op.summary || op.operationId);
+    link.href = `#${op.operationId}`;
+    list.append(node("li", "", link, " ", node("code", `${method.toUpperCase()} ${path}`)));
+  }
+  const nav = node("nav", "", list);
+  nav.setAttribute("aria-label", "Operations");
+  return nav;
+}
+
+// auth says how a caller shows who it is.
+function auth(doc) {
+  const schemes = (doc.components || {}).securitySchemes || {};
+  return Object.values(schemes).map((s) => node("p", `Authorization: ${s.scheme}. ${s.description || ""}`));
+}
+
 async function show() {
   const doc = await (await fetch("/openapi.json")).json();
   document.title = doc.info.title;
   document.getElementById("title").textContent = `${doc.info.title} ${doc.info.version}`;
   document.getElementById("about").textContent = doc.info.description || "";
-  const main = document.getElementById("operations");
+  const all = [];
   for (const [path, item] of Object.entries(doc.paths)) {
     for (const method of ["get", "post", "put", "patch", "delete"]) {
-      if (item[method]) main.append(operation(doc, method, path, item[method]));
+      if (item[method]) all.push({ method, path, op: item[method] });
     }
   }
+  const main = document.getElementById("operations");
+  main.append(...auth(doc), contents(all), ...all.map(({ method, path, op }) => operation(doc, method, path, op)));
+  if (location.hash) location.replace(location.hash); // what it names is there only now
 }
 
 show().catch((e) => document.getElementById("operations").append(node("p", `The document could not be shown: ${e}`)));
