@@ -154,8 +154,8 @@ type Callback struct {
 	// AccountKeys select the accounts: those of the provider whose
 	// ProviderAccountID, or whose Metadata at CallbackID, equals one of them.
 	AccountKeys []string
-	// IssuedAt is when the provider made it; zero where it does not tell. What is
-	// much older than now is a replay.
+	// IssuedAt is when the provider made it; zero where it does not tell, which
+	// only a webhook may. What is much older than now is a replay.
 	IssuedAt time.Time
 	// Posts are what a webhook tells of posts, in its order.
 	Posts []PostNotice

@@ -5,8 +5,9 @@
 // A call is believed when the provider's connector has verified its signature,
 // and acted on once: what was signed leaves a digest, in the transaction of what
 // is done about it. A copy is answered as the first one was, and does nothing. A
-// call that says when it was made is refused when that is long ago; digests are
-// kept for longer than that, so that no copy of such a call is ever new again.
+// call that was made long ago is refused, and so is one that ends a connection and
+// does not say when; digests are kept for longer than that, so that no copy of
+// such a call is ever new again.
 //
 // Nobody learns from an answer whether an account is connected here.
 package callback

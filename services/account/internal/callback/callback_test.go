@@ -22,11 +22,11 @@ import (
 )
 
 func removal(id string, keys ...string) connectors.Callback {
-	return connectors.Callback{Kind: connectors.CallbackDeauthorize, ID: id, AccountKeys: keys}
+	return connectors.Callback{Kind: connectors.CallbackDeauthorize, ID: id, AccountKeys: keys, IssuedAt: time.Now()}
 }
 
 func erasure(id string, keys ...string) connectors.Callback {
-	return connectors.Callback{Kind: connectors.CallbackDeletion, ID: id, AccountKeys: keys}
+	return connectors.Callback{Kind: connectors.CallbackDeletion, ID: id, AccountKeys: keys, IssuedAt: time.Now()}
 }
 
 func TestARemovalDisconnectsTheAccountsThatItNames(t *testing.T) {
@@ -263,6 +263,22 @@ func TestOldCallsAreRefused(t *testing.T) {
 	}
 	if b.counted(stale) != 3 || b.status(id) != "active" {
 		t.Errorf("%d counted", b.counted(stale))
+	}
+}
+
+// Its digest is forgotten one day, and then it would be new again.
+func TestACallThatEndsAConnectionAndDoesNotSayWhenItWasMadeIsRefused(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id := b.account("example", "1", "app-1")
+	for path, c := range map[string]connectors.Callback{
+		"deauthorize": removal("x", "app-1"), "deletion": erasure("y", "app-1"), "webhook": removal("z", "app-1"),
+	} {
+		c.IssuedAt = time.Time{}
+		b.call(path, c).wants(t, 403, httpapi.CodeForbidden)
+	}
+	if b.status(id) != "active" || b.counted(stale) != 3 || query[int](b, `SELECT count(*) FROM provider_callbacks`) != 0 {
+		t.Errorf("the account is %s, %d counted", b.status(id), b.counted(stale))
 	}
 }
 

@@ -115,9 +115,7 @@ func (s store) disconnect(ctx context.Context, tx pgx.Tx, c call, d *done) (err 
 	sel := oauthaccount.Select{Provider: c.provider, Keys: c.call.AccountKeys}
 	switch c.call.Kind {
 	case connectors.CallbackDeauthorize:
-		if at := c.call.IssuedAt; !at.IsZero() {
-			sel.ConnectedBy = at.Add(time.Second + skew)
-		}
+		sel.ConnectedBy = c.call.IssuedAt.Add(time.Second + skew)
 		d.accounts, err = s.accounts.DisconnectIn(ctx, tx, sel, events.DisconnectRevokedAtProvider, false)
 	case connectors.CallbackDeletion:
 		d.accounts, err = s.accounts.DisconnectIn(ctx, tx, sel, events.DisconnectDeletionRequested, true)

@@ -118,8 +118,8 @@ func (t *Taker) read(r *http.Request) (call, outcome, error) {
 		return c, failed, err
 	case err != nil:
 		return c, unreadable, err
-	case !t.fresh(c.call.IssuedAt):
-		return c, stale, errors.New("it was made too long ago, or in the future")
+	case !t.fresh(c.call):
+		return c, stale, errors.New("it was made too long ago, or in the future, or does not say when")
 	case c.call.ID == "" && c.call.Challenge == "":
 		return c, failed, errors.New("the connector gives it no id, by which a copy is known")
 	}
@@ -138,12 +138,14 @@ func kindOf(r *http.Request) string {
 	return ""
 }
 
-// fresh judges by our own clock, which the signature cannot move.
-func (t *Taker) fresh(issued time.Time) bool {
-	if issued.IsZero() {
-		return true
+// fresh judges by our own clock, which the signature cannot move. What ends a
+// connection has to say when it was made: a copy of it would be new again once its
+// digest is forgotten. A copy of what is said of posts does no harm.
+func (t *Taker) fresh(c connectors.Callback) bool {
+	if c.IssuedAt.IsZero() {
+		return c.Kind != connectors.CallbackDeauthorize && c.Kind != connectors.CallbackDeletion
 	}
-	age := time.Since(issued)
+	age := time.Since(c.IssuedAt)
 	return age < t.cfg.MaxAge && age > -early
 }
 
