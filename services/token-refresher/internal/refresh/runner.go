@@ -90,6 +90,7 @@ type Runner struct {
 	rotating  *semaphore.Weighted
 	wake      chan struct{} // holds one: look for work now
 	turns     sync.WaitGroup
+	askers    askers
 }
 
 // New checks cfg.
@@ -138,6 +139,7 @@ func (r *Runner) waitForTurns(ctx context.Context) {
 // Request makes it an account's turn now, if it has the tokens of tokenVersion
 // still; 0 means whichever it has. Asking many times causes one refresh.
 func (r *Runner) Request(ctx context.Context, account uuid.UUID, tokenVersion int64) error {
+	r.askers.add(ctx, account) // before it can be claimed
 	changed, err := r.cfg.Store.MakeDue(ctx, account, tokenVersion, r.cfg.Rest)
 	if err != nil {
 		return err

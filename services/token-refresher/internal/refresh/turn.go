@@ -24,7 +24,7 @@ type turn struct {
 
 // run asks the provider, outside of any transaction, and stores what it said.
 func (t *turn) run(ctx context.Context) {
-	ctx, span := t.r.tracer.Start(ctx, "refresh "+t.d.Provider, trace.WithNewRoot(), trace.WithAttributes(
+	ctx, span := t.r.tracer.Start(t.r.askers.take(ctx, t.d.ID), "refresh "+t.d.Provider, trace.WithAttributes(
 		attribute.String("postbus.account.id", t.d.ID.String()), attribute.String("postbus.provider", t.d.Provider),
 		attribute.Int64("postbus.token.version", t.d.TokenVersion)))
 	defer span.End()
