@@ -16,8 +16,10 @@ require (
 	go.opentelemetry.io/otel v1.47.0
 	go.opentelemetry.io/otel/sdk v1.47.0
 	go.opentelemetry.io/otel/trace v1.47.0
+	go.opentelemetry.io/proto/otlp v1.11.1
 	go.uber.org/goleak v1.3.0
 	golang.org/x/sys v0.49.0
+	google.golang.org/protobuf v1.36.12
 	postbus.dev/deploy/testbed v0.0.0
 	postbus.dev/events v0.0.0
 	postbus.dev/migrations v0.0.0
@@ -25,6 +27,7 @@ require (
 	postbus.dev/services/account v0.0.0
 	postbus.dev/services/connectors v0.0.0
 	postbus.dev/services/publisher v0.0.0
+	postbus.dev/services/token-refresher v0.0.0
 )
 
 require (
@@ -134,7 +137,6 @@ require (
 	go.opentelemetry.io/otel/metric v1.47.0 // indirect
 	go.opentelemetry.io/otel/sdk/log v1.47.0 // indirect
 	go.opentelemetry.io/otel/sdk/metric v1.47.0 // indirect
-	go.opentelemetry.io/proto/otlp v1.11.1 // indirect
 	go.yaml.in/yaml/v4 v4.0.0-rc.4 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/net v0.60.0 // indirect
@@ -144,7 +146,6 @@ require (
 	google.golang.org/genproto/googleapis/api v0.0.0-20260928230214-8a89bd6388cc // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260928230214-8a89bd6388cc // indirect
 	google.golang.org/grpc v1.84.0 // indirect
-	google.golang.org/protobuf v1.36.12 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 	postbus.dev/services/internal v0.0.0 // indirect
 )
@@ -158,4 +159,5 @@ replace (
 	postbus.dev/services/connectors => ../services/connectors
 	postbus.dev/services/internal => ../services/internal
 	postbus.dev/services/publisher => ../services/publisher
+	postbus.dev/services/token-refresher => ../services/token-refresher
 )

@@ -89,7 +89,8 @@ func TestEachServiceWaitsForWhatItNeeds(t *testing.T) {
 	p := load(t)
 	want := map[string][]string{
 		"postgres": nil, "nats": nil, "sandbox": nil, "keyset": nil, "migrate": {"postgres"},
-		"account": {"keyset", "migrate", "nats"}, "publisher": {"keyset", "migrate", "nats"}, "gateway": {"account", "publisher"},
+		"account": {"keyset", "migrate", "nats"}, "publisher": {"keyset", "migrate", "nats"}, "token-refresher": {"keyset", "migrate", "nats"},
+		"gateway": {"account", "publisher"},
 	}
 	if len(p.Services) != len(want) {
 		t.Errorf("services: %v", p.ServiceNames())
@@ -143,7 +144,7 @@ func TestByDefaultTheProviderIsTheStandIn(t *testing.T) {
 	}
 	defer stand.Close()
 	p := load(t)
-	account, publisher := settings(p.Services["account"]), settings(p.Services["publisher"])
+	account, publisher, refresher := settings(p.Services["account"]), settings(p.Services["publisher"]), settings(p.Services["token-refresher"])
 	for name, want := range stand.Settings("http://sandbox:4010", account["POSTBUS_PUBLIC_URL"]) {
 		if strings.HasSuffix(name, "_AUTHORIZE_URL") { // that is for a browser
 			u, err := url.Parse(want)
@@ -158,6 +159,9 @@ func TestByDefaultTheProviderIsTheStandIn(t *testing.T) {
 		}
 		if strings.HasSuffix(name, "_BASE_URL") && publisher[name] != want {
 			t.Errorf("publisher: %s=%s, want %s", name, publisher[name], want)
+		}
+		if !strings.Contains(name, "_AUTHORIZE_") && !strings.HasSuffix(name, "INSTAGRAM_TOKEN_URL") && refresher[name] != want {
+			t.Errorf("token-refresher: %s=%s, want %s", name, refresher[name], want)
 		}
 	}
 	port := p.Services["sandbox"].Ports[0]
@@ -174,17 +178,21 @@ func TestByDefaultTheProviderIsTheStandIn(t *testing.T) {
 func TestSettingsReachTheirServices(t *testing.T) {
 	t.Parallel()
 	p := load(t, "INSTAGRAM_CLIENT_ID=id", "INSTAGRAM_CLIENT_SECRET=secret", "INSTAGRAM_BASE_URL=", "INSTAGRAM_AUTHORIZE_URL=", "INSTAGRAM_TOKEN_URL=",
-		"POSTBUS_PUBLIC_URL=https://postbus.example", "POSTGRES_PASSWORD=pg", "POSTBUS_ACCOUNT_PASSWORD=acc", "POSTBUS_PUBLISHER_PASSWORD=pub")
+		"POSTBUS_PUBLIC_URL=https://postbus.example", "POSTGRES_PASSWORD=pg", "POSTBUS_ACCOUNT_PASSWORD=acc", "POSTBUS_PUBLISHER_PASSWORD=pub",
+		"POSTBUS_REFRESHER_PASSWORD=ref")
 	for service, want := range map[string]map[string]string{
 		"account": {
 			"INSTAGRAM_CLIENT_ID": "id", "INSTAGRAM_CLIENT_SECRET": "secret", "INSTAGRAM_BASE_URL": "", "INSTAGRAM_AUTHORIZE_URL": "", "INSTAGRAM_TOKEN_URL": "",
 			"POSTBUS_PUBLIC_URL": "https://postbus.example", "PGPASSWORD": "acc",
 		},
-		"publisher": {"INSTAGRAM_BASE_URL": "", "PGPASSWORD": "pub"},
-		"keyset":    {"PGPASSWORD": "acc"},
-		"migrate":   {"PGPASSWORD": "pg", "POSTBUS_ACCOUNT_PASSWORD": "acc", "POSTBUS_PUBLISHER_PASSWORD": "pub"},
-		"postgres":  {"POSTGRES_PASSWORD": "pg"},
-		"sandbox":   {"POSTBUS_SANDBOX_PUBLIC_URL": "https://postbus.example"},
+		"publisher":       {"INSTAGRAM_BASE_URL": "", "PGPASSWORD": "pub"},
+		"token-refresher": {"INSTAGRAM_BASE_URL": "", "INSTAGRAM_CLIENT_ID": "id", "INSTAGRAM_CLIENT_SECRET": "secret", "PGPASSWORD": "ref"},
+		"keyset":          {"PGPASSWORD": "acc"},
+		"migrate": {
+			"PGPASSWORD": "pg", "POSTBUS_ACCOUNT_PASSWORD": "acc", "POSTBUS_PUBLISHER_PASSWORD": "pub", "POSTBUS_REFRESHER_PASSWORD": "ref",
+		},
+		"postgres": {"POSTGRES_PASSWORD": "pg"},
+		"sandbox":  {"POSTBUS_SANDBOX_PUBLIC_URL": "https://postbus.example"},
 	} {
 		for name, value := range want {
 			if got, there := settings(p.Services[service])[name]; got != value || !there {

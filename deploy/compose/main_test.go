@@ -23,6 +23,7 @@ import (
 	// go test has kept of an earlier run.
 	_ "postbus.dev/services/account"
 	_ "postbus.dev/services/publisher"
+	_ "postbus.dev/services/token-refresher"
 )
 
 func TestMain(m *testing.M) {

@@ -17,6 +17,7 @@ import (
 	"postbus.dev/migrations"
 	"postbus.dev/services/account"
 	"postbus.dev/services/publisher"
+	tokenrefresher "postbus.dev/services/token-refresher"
 )
 
 // anyPort is where a service listens behind the gateway.
@@ -42,6 +43,7 @@ func (s *system) serve(ctx context.Context) error {
 	at := addresses{gateway.Account: make(chan string, 1), gateway.Publisher: make(chan string, 1)}
 	run("account", func(ctx context.Context) error { return s.account(ctx, at[gateway.Account]) })
 	run("publisher", func(ctx context.Context) error { return s.publish(ctx, at[gateway.Publisher]) })
+	run("token-refresher", s.refresh) // it has no API
 	err := s.open(own, at, run)
 	switch {
 	case ctx.Err() != nil && s.cfg.once:
@@ -103,6 +105,16 @@ func (s *system) publish(ctx context.Context, listening chan<- string) error {
 		TimeFactor: factor, Grace: grace, Lease: lease,
 		LogWriter: s.log, SpanExporters: []sdktrace.SpanExporter{s.spans},
 		Getenv: s.getenv, Listening: func(addr string) { listening <- addr },
+	})
+}
+
+// refresh is the token-refresher.
+func (s *system) refresh(ctx context.Context) error {
+	return tokenrefresher.Run(ctx, tokenrefresher.Config{
+		DatabaseURL: postgres.As(s.dsn, migrations.RoleRefresher), NATSURL: s.natsURL, HTTPAddr: anyPort, KeysetPath: s.keyset(),
+		TimeFactor: factor, Margin: lease,
+		LogWriter: s.log, SpanExporters: []sdktrace.SpanExporter{s.spans},
+		Getenv: s.getenv,
 	})
 }
 

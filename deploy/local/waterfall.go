@@ -61,14 +61,14 @@ func draw(traceID string, all []sdktrace.ReadOnlySpan) string {
 	end := slices.MaxFunc(all, func(x, y sdktrace.ReadOnlySpan) int { return x.EndTime().Compare(y.EndTime()) }).EndTime()
 	total := max(end.Sub(begin), time.Microsecond)
 	lines := inOrder(all)
-	width := 0
+	width, who := 0, 0
 	for _, l := range lines {
-		width = max(width, utf8.RuneCountInString(l.label()))
+		width, who = max(width, utf8.RuneCountInString(l.label())), max(who, len(service(l.span)))
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "trace %s: %d spans, %s\n\n", traceID, len(all), total.Round(time.Millisecond))
 	for _, l := range lines {
-		fmt.Fprintf(&b, "  %-9s  %-8s  %-*s  |%s|  %s\n", service(l.span), l.span.SpanKind(), width, l.label(), l.bar(begin, total), l.took())
+		fmt.Fprintf(&b, "  %-*s  %-8s  %-*s  |%s|  %s\n", who, service(l.span), l.span.SpanKind(), width, l.label(), l.bar(begin, total), l.took())
 	}
 	return b.String()
 }

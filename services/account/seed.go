@@ -32,6 +32,7 @@ type SeedAccount struct {
 	ProviderAccountID string
 	Username          string
 	AccessToken       connectors.Secret
+	RefreshToken      connectors.Secret // empty where there is none
 }
 
 // Seeded is what is there now.
@@ -76,7 +77,8 @@ func Ensure(ctx context.Context, s Seed) (Seeded, error) {
 	out := Seeded{APIKey: key}
 	for _, a := range s.Accounts {
 		c, err := store.Connect(ctx, oauthaccount.New{
-			UserID: user.ID, Provider: a.Provider, ProviderAccountID: a.ProviderAccountID, Username: a.Username, AccessToken: a.AccessToken,
+			UserID: user.ID, Provider: a.Provider, ProviderAccountID: a.ProviderAccountID, Username: a.Username,
+			AccessToken: a.AccessToken, RefreshToken: a.RefreshToken,
 		})
 		if err != nil {
 			return Seeded{}, fmt.Errorf("add account %s of %s: %w", a.ProviderAccountID, a.Provider, err)

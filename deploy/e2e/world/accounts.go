@@ -141,3 +141,12 @@ func (w *World) Hits() map[int64]stage.Fault {
 	}
 	return out
 }
+
+// Ask asks for new tokens of account i, whichever it has, as an operator does. Each
+// nonce is another event.
+func (w *World) Ask(i int, nonce string) {
+	w.T.Helper()
+	w.tell(events.Meta{ID: "ask/" + nonce, Source: Source, Subject: w.Accounts[i]}, events.TokenRefreshRequested{
+		AccountID: w.Accounts[i], Provider: w.Provider[i].Provider, Reason: "asked for by a test",
+	})
+}

@@ -16,6 +16,7 @@ import (
 	"postbus.dev/migrations"
 	"postbus.dev/services/account"
 	"postbus.dev/services/publisher"
+	tokenrefresher "postbus.dev/services/token-refresher"
 )
 
 // roleVariable makes a test binary or benchmark be a service instead: the
@@ -26,6 +27,7 @@ const roleVariable = "POSTBUS_E2E_SERVICE"
 const (
 	publisherService = "publisher"
 	accountService   = "account"
+	refresherService = "token-refresher"
 )
 
 // spec is what a started process is told.
@@ -68,8 +70,11 @@ func runService(raw string) error {
 		_, _ = os.Stdin.Read(make([]byte, 1))
 		cancel()
 	}()
-	if s.Service == accountService {
+	switch s.Service {
+	case accountService:
 		return s.runAccount(ctx)
+	case refresherService:
+		return s.runRefresher(ctx)
 	}
 	return s.runPublisher(ctx)
 }
@@ -94,6 +99,16 @@ func (s spec) runAccount(ctx context.Context) error {
 	cfg.TimeFactor, cfg.Poll, cfg.Connectors = s.TimeFactor, s.Poll, chirpConnectors(os.Getenv(chirpVariable))
 	cfg.Failpoint, cfg.Listening, cfg.LogWriter = s.failpoint(), listening, os.Stderr
 	return account.Run(ctx, cfg)
+}
+
+func (s spec) runRefresher(ctx context.Context) error {
+	cfg, err := tokenrefresher.FromEnv(os.Getenv)
+	if err != nil {
+		return err
+	}
+	cfg.TimeFactor, cfg.Margin, cfg.Poll = s.TimeFactor, s.Lease, s.Poll
+	cfg.Failpoint, cfg.Listening, cfg.LogWriter = s.failpoint(), listening, os.Stderr
+	return tokenrefresher.Run(ctx, cfg)
 }
 
 // failpoint reports each first hit and acts at the nth.
@@ -147,6 +162,12 @@ type Process struct {
 func (w *World) Publisher(c ProcessConfig) *Process {
 	w.T.Helper()
 	return w.start(publisherService, migrations.RolePublisher, c)
+}
+
+// Refresher starts a token-refresher process, and ends it with the test.
+func (w *World) Refresher(c ProcessConfig) *Process {
+	w.T.Helper()
+	return w.start(refresherService, migrations.RoleRefresher, c)
 }
 
 func (w *World) start(service, role string, c ProcessConfig) *Process {

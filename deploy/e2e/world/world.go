@@ -29,7 +29,8 @@ import (
 
 // Config says what a World has.
 type Config struct {
-	Accounts int             // Instagram accounts of the user "demo"; 1
+	Accounts int             // accounts of the user "demo"; 1
+	Provider string          // where they are; "instagram"
 	Factor   float64         // of the providers' and the connectors' times; 0.01
 	Profile  sandbox.Profile // default sandbox.Hostile
 	Seed     uint64          // of the sandbox; 1
@@ -67,7 +68,7 @@ type World struct {
 func New(t testing.TB, c Config) *World {
 	t.Helper()
 	c.Accounts, c.Factor = cmp.Or(c.Accounts, 1), cmp.Or(c.Factor, 0.01)
-	c.Seed = cmp.Or(c.Seed, 1)
+	c.Seed, c.Provider = cmp.Or(c.Seed, 1), cmp.Or(c.Provider, "instagram")
 	w := &World{T: t, Config: c, DSN: testbed.Database(t), Dir: testbed.Dir(t)}
 	w.Bus = testbed.NATSServer(t, c.Bus)
 	if err := errors.Join(w.connect(), w.declare(), w.serve(), w.seed()); err != nil {
@@ -139,14 +140,15 @@ func (w *World) serve() (err error) {
 // seed makes the accounts at the sandbox and in the database.
 func (w *World) seed() (err error) {
 	// As many posts a day as a test likes, unless it says otherwise.
-	spec := stage.Account{Provider: "instagram", Username: "demo", QuotaTotal: -1}
+	spec := stage.Account{Provider: w.Config.Provider, Username: "demo", QuotaTotal: -1}
 	if w.Provider, err = w.Sandbox.AddAccounts(spec, w.Config.Accounts); err != nil {
 		return err
 	}
 	s := account.Seed{DatabaseURL: w.DSN, KeysetPath: w.Keyset(), KeyPath: filepath.Join(w.Dir, "api-key"), ExternalID: "demo"}
 	for _, p := range w.Provider {
 		s.Accounts = append(s.Accounts, account.SeedAccount{
-			Provider: p.Provider, ProviderAccountID: p.ID, Username: p.Username, AccessToken: connectors.NewSecret(p.Token),
+			Provider: p.Provider, ProviderAccountID: p.ID, Username: p.Username,
+			AccessToken: connectors.NewSecret(p.Token), RefreshToken: connectors.NewSecret(p.RefreshToken),
 		})
 	}
 	seeded, err := account.Ensure(context.Background(), s)
