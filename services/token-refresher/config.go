@@ -83,6 +83,9 @@ Settings (environment variables):
   <PROVIDER>_CLIENT_SECRET  the same
   INSTAGRAM_BASE_URL        default https://graph.instagram.com
   TIKTOK_BASE_URL           default https://open.tiktokapis.com
+  REDDIT_OAUTH_URL          default https://www.reddit.com/api/v1
+  REDDIT_BASE_URL           default https://oauth.reddit.com
+  REDDIT_USER_AGENT         platform:app:version (by /u/name)
   ONLYFANS_API_KEY          of our team at the gateway, OnlyFansAPI.com
   ONLYFANS_BASE_URL         default https://app.onlyfansapi.com
   OTEL_*                    OpenTelemetry's own: exporters, endpoint, sampler`
