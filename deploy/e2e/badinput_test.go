@@ -118,7 +118,7 @@ func badMessages() []badMessage {
 	return []badMessage{
 		{name: "nothing", says: "not JSON"},
 		{name: "not JSON", data: "publish this, please", says: "not JSON"},
-		{name: "not a CloudEvent", data: `{"mediaType":"IMAGE"}`, says: "attribute name"},
+		{name: "not a CloudEvent", data: `{"mediaType":"IMAGE"}`, says: "attribute specversion is missing"},
 		{name: "a CloudEvent without id", data: `{"specversion":"1.0","type":"publish.requested","source":"/e2e"}`, says: "id"},
 		{name: "a header with two values", header: two, data: `{}`, says: "two values"},
 		{name: "a broken escape", header: good("ce-subject", "%zz"), data: `{}`, says: "ce-subject"},

@@ -110,7 +110,7 @@ func TestADisconnectedAccountIsDrainedWhateverItsPublishIsAt(t *testing.T) {
 		s.begin(s)
 	}
 	for _, s := range cases {
-		w.Await(30*time.Second, world.ID(s.name), "at its moment", func(r world.Row) bool { return s.when(s, r) })
+		w.Await(90*time.Second, world.ID(s.name), "at its moment", func(r world.Row) bool { return s.when(s, r) })
 		w.Disconnect(s.account)
 		if s.after != nil {
 			s.after(s)
