@@ -41,7 +41,7 @@ func refresher(t *testing.T) rig {
 	if r.Refreshes, err = oauthaccount.NewRefreshes(store, nil); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(r.Refreshes.Close)
+	t.Cleanup(r.Close)
 	return r
 }
 

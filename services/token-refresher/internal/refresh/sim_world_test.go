@@ -119,12 +119,6 @@ func (w *world) between(from, to time.Duration) time.Duration {
 	return from + time.Duration(w.rng.Int64N(int64(to-from)))
 }
 
-func (w *world) chance(p float64) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.rng.Float64() < p
-}
-
 func (w *world) count(n *int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
