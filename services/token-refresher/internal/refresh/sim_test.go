@@ -45,7 +45,7 @@ func TestNoAccountIsLostThatNeedNotBe(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w = newWorld(t, simConfig{
 					seed: seed, accounts: accounts, length: time.Duration(days) * day, fleet: 3, poll: 2 * time.Minute,
-					deaths: 1e-4, lostAnswers: 2e-4, lostCommits: 2e-4, slow: 2e-4, meter: noop.NewMeterProvider(),
+					deaths: 1e-4, lostAnswers: 2e-4, lostCommits: 2e-4, slow: 2e-3, meter: noop.NewMeterProvider(),
 				})
 				w.populate()
 				w.troubles()
