@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,6 +37,13 @@ func TestNoAccountIsLostThatNeedNotBe(t *testing.T) {
 		accounts, days = 150, 20
 	}
 	accounts, days = cmp.Or(*simAccounts, accounts), cmp.Or(*simDays, days)
+	// What is rare, all seeds together show: its moment is not the seed's alone.
+	var recovered atomic.Int64
+	t.Cleanup(func() {
+		if recovered.Load() == 0 {
+			t.Error("no account has recovered: it was too quiet to show anything")
+		}
+	})
 	for i := range *simSeeds {
 		seed := *simFirst + uint64(i) //nolint:gosec // small
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -53,9 +61,10 @@ func TestNoAccountIsLostThatNeedNotBe(t *testing.T) {
 			})
 			t.Logf("seed %d: %d accounts, %d days in %.1f s: %d refreshes, %d requests, %d processes died, %d recovered; after a lost answer %d were sent again, %d were spent",
 				seed, accounts, days, time.Since(began).Seconds(), w.refreshes, w.requests, w.killed, w.recovered, w.sentTwice, w.spentTwice)
-			if w.refreshes == 0 || w.killed == 0 || w.sentTwice == 0 || w.recovered == 0 {
+			if w.refreshes == 0 || w.killed == 0 || w.sentTwice == 0 {
 				t.Error("it was too quiet to show anything")
 			}
+			recovered.Add(int64(w.recovered))
 		})
 	}
 }
